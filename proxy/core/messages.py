@@ -1,0 +1,147 @@
+"""What launcher, controller, workers and comparers say to each other: small typed messages.
+
+Each travels as a 4-byte big-endian length and that many bytes of msgpack, over a Unix stream
+socket that the launcher opened. A worker connects, says Hello, gets a Full snapshot, and from
+then on gets either a new Full one (the file changed) or States (only route states changed).
+Both sides ignore nothing: an unknown tag is a bug and closes the link.
+"""
+
+import msgspec
+
+from proxy.core.model import RouteState, Side, Snapshot
+
+MAX_MESSAGE_BYTES = 64 << 20
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First message of a worker (role "worker") or a comparer (role "comparer")."""
+
+    role: str
+    slot: int
+    pid: int
+
+
+class Full(msgspec.Struct, frozen=True, tag="full"):
+    """The whole table. The worker compiles it aside, swaps, and answers Applied."""
+
+    snapshot: Snapshot
+
+
+class States(msgspec.Struct, frozen=True, tag="states"):
+    """New states of some routes of the table of `generation`; answered by Applied."""
+
+    generation: int
+    revision: int
+    states: dict[str, RouteState]
+
+
+class EndpointHealth(msgspec.Struct, frozen=True, tag="health"):
+    """The active health check of one URL of a backend changed its mind."""
+
+    backend: str
+    url: str
+    up: bool
+
+
+class Applied(msgspec.Struct, frozen=True, tag="applied"):
+    """The worker now serves this generation and revision."""
+
+    slot: int
+    generation: int
+    revision: int
+
+
+class Quiet(msgspec.Struct, frozen=True, tag="quiet"):
+    """No write of the route is under way in this worker, and new ones wait (a paused route)."""
+
+    slot: int
+    route: str
+    revision: int
+
+
+class Missing(msgspec.Struct, frozen=True, tag="missing"):
+    """A side is about to miss (or has missed) a write of the route.
+
+    The controller makes the flag durable, then sends the route's state with `missed` set; a
+    worker that has not forwarded the write yet waits for that.
+    """
+
+    slot: int
+    route: str
+    side: Side
+    reason: str
+
+
+class ExchangeRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One exchange in an Observation. `status` is 0 when there was none."""
+
+    status: int
+    ms: float
+    failure: str = ""  # FailureKind value and detail
+
+
+class Observation(msgspec.Struct, frozen=True, array_like=True):
+    """Both exchanges of one client request that had a shadow or a second write.
+
+    `equal` is the first rung (status, compared headers and body bytes), None when it could not
+    be said: then `skipped` has the reason.
+    """
+
+    at: float  # seconds since the epoch
+    route: str
+    method: str
+    target: str  # path only: a query may hold secrets
+    phase: int
+    trace_id: str
+    authoritative: Side
+    legacy: ExchangeRecord
+    new: ExchangeRecord
+    equal: bool | None
+    skipped: str = ""
+    write: bool = False
+
+
+class Counts(msgspec.Struct, frozen=True, array_like=True):
+    """What one route did in this worker since the last report. Never shed.
+
+    `requests` counts by "phase|side|code" (code is the status, or the failure kind),
+    `latency` is per side a sparse histogram {bucket index: count} over LATENCY_BOUNDS_S,
+    `skipped` counts by reason, `comparisons` by first-rung result ("equal", "differing",
+    "both_failed"), `eligible` the reads that could have been compared.
+    """
+
+    route: str
+    requests: dict[str, int] = {}
+    latency: dict[str, dict[int, int]] = {}
+    latency_sum_s: dict[str, float] = {}
+    skipped: dict[str, int] = {}
+    comparisons: dict[str, int] = {}
+    errors: dict[str, int] = {}  # by side: transport failure, time-out or 5xx
+    events: dict[str, int] = {}  # "fallback", "sticky_missing", "override", "second_write_failed"...
+    eligible: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    """Sent by a worker several times a second while anything happened."""
+
+    slot: int
+    counts: list[Counts] = []
+    observations: list[Observation] = []
+    observations_dropped: int = 0
+    connections: dict[str, int] = {}  # gauge: "client", and each backend's name
+    refused: dict[str, int] = {}  # client requests refused before routing, by reason
+    draining: bool = False
+
+
+class Bye(msgspec.Struct, frozen=True, tag="bye"):
+    """A worker that drained and is about to exit 0."""
+
+    slot: int
+
+
+ToWorker = Full | States | EndpointHealth
+FromWorker = Hello | Applied | Quiet | Missing | Report | Bye
+
+# Upper bounds of the latency buckets, in seconds: a factor of 1.2 apart from 100 µs to about 66 s,
+# so that a quantile read from them is off by at most 10 %. A last bucket has no bound.
+LATENCY_BOUNDS_S: tuple[float, ...] = tuple(1e-4 * 1.2**i for i in range(74))
