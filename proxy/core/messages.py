@@ -107,7 +107,8 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     `requests` counts by "phase|side|code" (code is the status, or the failure kind),
     `latency` is per side a sparse histogram {bucket index: count} over LATENCY_BOUNDS_S,
     `skipped` counts by reason, `comparisons` by first-rung result ("equal", "differing",
-    "both_failed"), `eligible` the reads that could have been compared.
+    "both_failed"), `eligible` the reads that could have been compared. `client_requests` counts
+    each client request once, however many sides it went to.
     """
 
     route: str
@@ -117,8 +118,11 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     skipped: dict[str, int] = {}
     comparisons: dict[str, int] = {}
     errors: dict[str, int] = {}  # by side: transport failure, time-out or 5xx
-    events: dict[str, int] = {}  # "fallback", "sticky_missing", "override", "second_write_failed"...
+    events: dict[
+        str, int
+    ] = {}  # "fallback", "sticky_missing", "override", "second_write_failed"...
     eligible: int = 0
+    client_requests: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):
