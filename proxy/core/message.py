@@ -1,0 +1,275 @@
+"""HTTP/1.x message heads as pure functions of bytes: a strict grammar, nothing repaired.
+
+A head is matched as a whole by one regular expression and forwarded as the bytes it came in,
+less what is hop-by-hop, so header case, order and duplicates survive. The rules (RFC 9112):
+
+1. Lines end in CRLF; a bare CR or LF, obs-fold, white space before the colon, control characters
+   and empty names are refused (§2.2, §5.1, §5.2).
+2. Framing must be unambiguous: one Content-Length of digits, or `Transfer-Encoding: chunked` on
+   HTTP/1.1, never both, never twice (§6.1, §6.3).
+3. A 1.1 request has exactly one valid Host (§3.2); a request in absolute form overrides it.
+4. CPython 3.11's `re` raises SystemError for captures inside possessive repeats: groups stay
+   outside of them.
+"""
+
+import re
+from typing import NamedTuple
+
+CHUNKED = -1  # framing: chunked transfer coding
+UNTIL_CLOSE = -2  # framing of a response that ends with its connection
+
+MAX_LENGTH_DIGITS = 18
+
+
+class Refusal(NamedTuple):
+    """Why a message is refused: the status for the client, a code for logs, a sentence."""
+
+    status: int
+    code: str
+    text: str
+
+
+class RequestHead:
+    """A valid request head: `raw` is its bytes, the header lines begin at `lines_at`."""
+
+    __slots__ = (
+        "framing",
+        "keep_alive",
+        "lines_at",
+        "method",
+        "minor",
+        "raw",
+        "spans",
+        "special",
+        "target",
+    )
+
+    def __init__(
+        self,
+        raw: bytes,
+        lines_at: int,
+        method: str,
+        target: str,
+        minor: int,
+        special: dict[bytes, bytes],
+        spans: list[tuple[bytes, int, int]],
+        framing: int,
+        keep_alive: bool,
+    ) -> None:
+        self.raw = raw
+        self.lines_at = lines_at
+        self.method = method
+        self.target = target  # latin-1 text of visible ASCII
+        self.minor = minor  # 0 or 1
+        self.special = special  # lower-case name to value; repeated ones joined as a list
+        self.spans = spans  # (name, start, end) of each special line in `raw`
+        self.framing = framing  # 0: no body, n: bytes, CHUNKED
+        self.keep_alive = keep_alive
+
+
+class ResponseHead:
+    """A valid response head; `raw`, `lines_at`, `special` and `spans` as in a request."""
+
+    __slots__ = ("keep_alive", "length", "lines_at", "minor", "raw", "spans", "special", "status")
+
+    def __init__(
+        self,
+        raw: bytes,
+        lines_at: int,
+        status: int,
+        minor: int,
+        special: dict[bytes, bytes],
+        spans: list[tuple[bytes, int, int]],
+        length: int,
+        keep_alive: bool,
+    ) -> None:
+        self.raw = raw
+        self.lines_at = lines_at
+        self.status = status
+        self.minor = minor
+        self.special = special
+        self.spans = spans
+        self.length = length  # as declared: n, CHUNKED, or UNTIL_CLOSE where nothing is declared
+        self.keep_alive = keep_alive
+
+    def framing(self, method: str) -> int:
+        """How the body is framed, given the request's method (RFC 9112 §6.3)."""
+        status = self.status
+        if method == "HEAD" or status == 204 or status == 304 or status < 200:
+            return 0
+        return self.length
+
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_VALUE = rb"[\t\x20-\x7e\x80-\xff]"
+_LINES = rb"(?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+"
+
+_REQUEST = re.compile(
+    rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _LINES + rb"\r\n"
+)
+_RESPONSE = re.compile(
+    rb"(HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + _VALUE + rb"*+)?\r\n)" + _LINES + rb"\r\n"
+)
+_FIELD_LINES = re.compile(_LINES)
+
+# Lines that the proxy acts on. Everything else is carried over unseen. Searched in lower-cased
+# bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
+_REQUEST_SPECIAL = re.compile(
+    rb"\n(host|con(?:nection|tent-length)|t(?:ransfer-encoding|e|raceparent)|keep-alive"
+    rb"|proxy-(?:connection|authorization)|upgrade|expect|x-(?:forwarded-(?:for|proto|host)"
+    rb"|request-id)|forwarded|banyan-role|http2-settings):"
+)
+_RESPONSE_SPECIAL = re.compile(
+    rb"\n(con(?:nection|tent-length)|transfer-encoding|keep-alive|date|upgrade"
+    rb"|proxy-(?:connection|authenticate)):"
+)
+_SINGLE = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"traceparent", b"x-request-id", b"expect")
+)
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?", re.IGNORECASE
+)
+
+
+def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Refusal:
+    """Parse one request head, from its first byte to the empty line's CRLF."""
+    match = _REQUEST.fullmatch(head)
+    if match is None:
+        return diagnose_request(head)
+    if head.count(b"\n") - 2 > max_headers:
+        return Refusal(431, "too_many_headers", f"more than {max_headers} header lines")
+    found = _special(head, _REQUEST_SPECIAL)
+    if isinstance(found, str):
+        return Refusal(400, "duplicate_header", f"the header {found} stands more than once")
+    special, spans = found
+    method, target, minor_digit = match.groups()
+    minor = 1 if minor_digit == b"1" else 0
+    framing = 0
+    if b"transfer-encoding" in special:
+        if b"content-length" in special:
+            return Refusal(
+                400, "ambiguous_framing", "both Content-Length and Transfer-Encoding are given"
+            )
+        if minor == 0:
+            return Refusal(400, "ambiguous_framing", "Transfer-Encoding in an HTTP/1.0 request")
+        if special[b"transfer-encoding"].lower() != b"chunked":
+            return Refusal(501, "transfer_coding", "the only transfer coding known is chunked")
+        framing = CHUNKED
+    elif b"content-length" in special:
+        digits = special[b"content-length"]
+        if not digits.isdigit() or len(digits) > MAX_LENGTH_DIGITS:
+            return Refusal(400, "content_length", "Content-Length is not one decimal number")
+        framing = int(digits)
+    host = special.get(b"host")
+    if host is None:
+        if minor == 1:
+            return Refusal(400, "host", "an HTTP/1.1 request needs a Host header")
+    elif not _HOST.fullmatch(host):
+        return Refusal(400, "host", "the Host header is not a host name with an optional port")
+    connection = special.get(b"connection")
+    keep_alive = minor == 1 if connection is None else _keeps_alive(connection, minor)
+    return RequestHead(
+        head,
+        match.end(3) + 2,
+        method.decode("latin-1"),
+        target.decode("latin-1"),
+        minor,
+        special,
+        spans,
+        framing,
+        keep_alive,
+    )
+
+
+def parse_response_head(head: bytes, max_headers: int = 1000) -> ResponseHead | Refusal:
+    """Parse one response head. Refusals carry 502: the backend does not speak clean HTTP/1."""
+    match = _RESPONSE.fullmatch(head)
+    if match is None:
+        return Refusal(502, "bad_response", "the backend's response head is not valid HTTP/1")
+    if head.count(b"\n") - 2 > max_headers:
+        return Refusal(502, "too_many_headers", f"more than {max_headers} response header lines")
+    found = _special(head, _RESPONSE_SPECIAL)
+    if isinstance(found, str):
+        return Refusal(502, "duplicate_header", f"the response header {found} stands twice")
+    special, spans = found
+    line, minor_digit, status_digits = match.groups()
+    minor = 1 if minor_digit == b"1" else 0
+    length = UNTIL_CLOSE
+    if b"transfer-encoding" in special:
+        if b"content-length" in special or minor == 0:
+            return Refusal(502, "ambiguous_framing", "the backend framed its response twice")
+        if special[b"transfer-encoding"].lower() != b"chunked":
+            return Refusal(502, "transfer_coding", "the backend used an unknown transfer coding")
+        length = CHUNKED
+    elif b"content-length" in special:
+        digits = special[b"content-length"]
+        if not digits.isdigit() or len(digits) > MAX_LENGTH_DIGITS:
+            return Refusal(502, "content_length", "the backend's Content-Length is not a number")
+        length = int(digits)
+    connection = special.get(b"connection")
+    keep_alive = minor == 1 if connection is None else _keeps_alive(connection, minor)
+    return ResponseHead(
+        head, len(line), int(status_digits), minor, special, spans, length, keep_alive
+    )
+
+
+def parse_field_lines(lines: bytes) -> bool:
+    """Whether these are valid header lines, each ended by CRLF (used for trailers)."""
+    return _FIELD_LINES.fullmatch(lines) is not None
+
+
+def list_members(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list header, lower-cased, empty ones dropped."""
+    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+
+
+def _special(
+    head: bytes, pattern: re.Pattern[bytes]
+) -> tuple[dict[bytes, bytes], list[tuple[bytes, int, int]]] | str:
+    """The special lines of a head by name, with their places; the name of a forbidden repeat."""
+    special: dict[bytes, bytes] = {}
+    spans: list[tuple[bytes, int, int]] = []
+    for match in pattern.finditer(head.lower()):
+        name = match[1]
+        start, colon_end = match.span()
+        end = head.index(b"\n", colon_end) + 1
+        value = head[colon_end:end].strip()
+        if name in special:
+            if name in _SINGLE:
+                return name.decode()
+            special[name] += b", " + value
+        else:
+            special[name] = value
+        spans.append((name, start + 1, end))
+    return special, spans
+
+
+def _keeps_alive(connection: bytes, minor: int) -> bool:
+    members = list_members(connection)
+    if b"close" in members:
+        return False
+    return minor == 1 or b"keep-alive" in members
+
+
+_VERSION_LINE = re.compile(rb"\S+ \S+ HTTP/([0-9])\.([0-9])\r\n")
+
+
+def diagnose_request(head: bytes) -> Refusal:
+    """Say what is wrong with a request head that the grammar does not accept."""
+    line, _, rest = head.partition(b"\n")
+    version = _VERSION_LINE.match(head)
+    if version and version.groups() not in ((b"1", b"0"), (b"1", b"1")):
+        return Refusal(505, "version", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if not re.fullmatch(_TOKEN + rb"+ [\x21-\x7e]+ HTTP/1\.[01]\r", line):
+        return Refusal(400, "request_line", "the request line is not `METHOD target HTTP/1.1`")
+    for text in rest.split(b"\n")[:-2]:
+        if not text.endswith(b"\r") or b"\r" in text[:-1]:
+            return Refusal(400, "line_ending", "a header line does not end in CRLF")
+        if text[:1] in (b" ", b"\t"):
+            return Refusal(400, "obs_fold", "a header is continued on a second line")
+        name, colon, value = text[:-1].partition(b":")
+        if not colon or not re.fullmatch(_TOKEN + rb"+", name):
+            return Refusal(400, "header_name", "a header line has no valid name before its colon")
+        if not re.fullmatch(_VALUE + rb"*", value):
+            return Refusal(400, "header_value", "a header value holds a control character")
+    return Refusal(400, "line_ending", "a header line does not end in CRLF")
