@@ -1,0 +1,295 @@
+"""The heads that leave the proxy, built from those that came in.
+
+Hop-by-hop fields go (RFC 9110 §7.6.1), with those that `Connection` names; what the proxy knows
+is added behind the fields that stay, which keep their case, order and repeats. Framing fields
+are rewritten only where the framing changes.
+"""
+
+import re
+from typing import NamedTuple
+
+from proxy.core.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, list_members
+
+MAX_HOPS = 5
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"te",
+        b"upgrade",
+        b"http2-settings",
+    )
+)
+# `Connection` may not be used to strip what decides framing, routing or trust.
+_NOT_CONNECTION_NAMED = frozenset(
+    b"host content-length transfer-encoding x-forwarded-for x-forwarded-proto x-forwarded-host "
+    b"forwarded x-request-id traceparent via banyan-role authorization cookie".split()
+)
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+_ZERO_TRACE = b"0" * 32
+_ZERO_SPAN = b"0" * 16
+
+
+class Peer(NamedTuple):
+    """What the proxy knows of a connection: who is there, and whether it is believed."""
+
+    address: bytes  # client ip as text, "unix:" for a Unix socket
+    trusted: bool
+    scheme: bytes  # http or https
+
+
+class Trace(NamedTuple):
+    """The trace context of a request: `header` is the traceparent for the backends."""
+
+    trace_id: bytes
+    header: bytes
+
+
+def trace_context(given: bytes | None, bits: int, sampled: bool) -> Trace:
+    """Continue the client's trace, or begin one (W3C Trace Context).
+
+    `bits` are 192 random bits: 128 for a new trace id, 64 for our span.
+    """
+    span = b"%016x" % ((bits >> 128) or 1)
+    if given is not None:
+        match = _TRACEPARENT.fullmatch(given)
+        if match and match[1] != b"ff" and match[2] != _ZERO_TRACE and match[3] != _ZERO_SPAN:
+            trace_id = match[2]
+            return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, span, match[4]))
+    trace_id = b"%032x" % ((bits & ((1 << 128) - 1)) or 1)
+    return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, span, b"01" if sampled else b"00"))
+
+
+def request_id(given: bytes | None, trace: Trace) -> bytes:
+    """The client's request id where it is harmless, else the trace id."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return trace.trace_id
+
+
+def loops(head: RequestHead) -> bool:
+    """Whether this request has been through here before: a shadow, or too many hops."""
+    if b"banyan-role" in head.special:
+        return True
+    return head.raw.count(b" banyan") > MAX_HOPS and _via_hops(head.raw) > MAX_HOPS
+
+
+def _via_hops(raw: bytes) -> int:
+    lines = re.findall(rb"(?im)^via:([^\r]*)", raw)
+    return sum(line.count(b" banyan") for line in lines)
+
+
+def request_lines(
+    head: RequestHead,
+    peer: Peer,
+    trace: Trace,
+    id_: bytes,
+    strip: bytes | None,
+    host: bytes | None,
+    upgrade: bool,
+) -> bytes:
+    """The header lines of a forwarded request, without the closing empty line.
+
+    `strip` is a further lower-case header name to remove (the override's); `host` replaces the
+    Host header (absolute-form targets, `host: backend`), None keeps it; `upgrade` keeps the
+    Upgrade handshake.
+    """
+    special = head.special
+    raw = head.raw
+    cut: list[tuple[int, int]] = []
+    if len(head.spans) > 1 or host is not None:
+        for name, start, end in head.spans:
+            if (
+                name in _HOP_BY_HOP
+                or name in (b"x-request-id", b"traceparent")
+                or (name == b"host" and host is not None)
+                or (not peer.trusted and (name.startswith(b"x-forwarded-") or name == b"forwarded"))
+                or (name == b"x-forwarded-for")
+            ):
+                cut.append((start, end))
+    named: list[bytes] = []
+    connection = special.get(b"connection")
+    if connection is not None:
+        named = [
+            name
+            for name in list_members(connection)
+            if name not in _NOT_CONNECTION_NAMED and name not in _HOP_BY_HOP and name != b"close"
+        ]
+    if strip is not None:
+        named.append(strip)
+    for name in named:
+        cut += _line_spans(raw, name)
+    lines = _without(raw, head.lines_at, len(raw) - 2, cut)
+    out = [lines]
+    if host is not None:
+        out.insert(0, b"Host: %b\r\n" % host)
+    original_host = special.get(b"host", host or b"")
+    if peer.trusted:
+        before = special.get(b"x-forwarded-for")
+        forwarded_for = before + b", " + peer.address if before else peer.address
+        out.append(b"Via: 1.1 banyan\r\nX-Forwarded-For: %b\r\n" % forwarded_for)
+        if b"x-forwarded-proto" not in special:
+            out.append(b"X-Forwarded-Proto: %b\r\n" % peer.scheme)
+        if b"x-forwarded-host" not in special:
+            out.append(b"X-Forwarded-Host: %b\r\n" % original_host)
+        out.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (id_, trace.header))
+    else:
+        out.append(
+            b"Via: 1.1 banyan\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
+            b"X-Forwarded-Host: %b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n"
+            % (peer.address, peer.scheme, original_host, id_, trace.header)
+        )
+    te = special.get(b"te")
+    if upgrade:
+        out.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % special[b"upgrade"])
+    elif te is not None and b"trailers" in list_members(te):
+        out.append(b"TE: trailers\r\nConnection: TE\r\n")
+    return b"".join(out)
+
+
+def header_values(raw: bytes, lower: bytes, name: bytes) -> list[bytes]:
+    """The values of a header in a head; `lower` is the head lower-cased, `name` lower-case."""
+    values = []
+    needle = b"\n" + name + b":"
+    at = lower.find(needle)
+    while at >= 0:
+        start = at + len(needle)
+        end = raw.index(b"\r\n", start)
+        values.append(raw[start:end].strip(b" \t"))
+        at = lower.find(needle, end)
+    return values
+
+
+def client_address(peer: bytes, forwarded_for: bytes | None, trusted: "TrustCheck") -> bytes:
+    """The client's address: the last one in X-Forwarded-For that is not a trusted proxy."""
+    if forwarded_for is None:
+        return peer
+    address = peer
+    for hop in reversed(forwarded_for.split(b",")):
+        hop = hop.strip()
+        if not hop:
+            continue
+        address = hop
+        if not trusted(hop):
+            break
+    return address
+
+
+class TrustCheck:
+    """Whether an address is a trusted proxy. Called with the address as text in bytes."""
+
+    def __init__(self, networks: tuple[str, ...]) -> None:
+        import ipaddress
+
+        self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
+        self._parse = ipaddress.ip_address
+
+    def __call__(self, address: bytes) -> bool:
+        if not self._networks:
+            return False
+        try:
+            parsed = self._parse(address.decode("ascii"))
+        except ValueError:
+            return False
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return any((mapped or parsed) in network for network in self._networks)
+
+
+def response_bytes(
+    head: ResponseHead, framing: int, client_minor: int, keep_alive: bool, http_date: bytes
+) -> tuple[bytes, int]:
+    """The response head for the client, and the framing of the body that follows it.
+
+    `framing` is that of the backend's body. A body whose end the client could not see (no
+    length, to an HTTP/1.0 client) is closed behind: the framing returned is UNTIL_CLOSE then.
+    """
+    special = head.special
+    out_framing = framing
+    if client_minor == 0:
+        if framing == CHUNKED:
+            out_framing = UNTIL_CLOSE
+    elif framing == UNTIL_CLOSE:
+        out_framing = CHUNKED
+    if (
+        keep_alive
+        and client_minor == 1
+        and head.minor == 1
+        and out_framing == framing
+        and b"connection" not in special
+        and b"keep-alive" not in special
+        and b"upgrade" not in special
+        and b"date" in special
+        and head.status != 204
+    ):
+        return head.raw, framing
+    cut = [
+        (start, end)
+        for name, start, end in head.spans
+        if name in _HOP_BY_HOP
+        or (name == b"transfer-encoding" and (client_minor == 0 or head.status == 204))
+        or (name == b"content-length" and head.status == 204)
+    ]
+    connection = special.get(b"connection")
+    if connection is not None:
+        for name in list_members(connection):
+            if name not in _NOT_CONNECTION_NAMED and name not in _HOP_BY_HOP:
+                cut += _line_spans(head.raw, name)
+    status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
+    out = [status_line, _without(head.raw, head.lines_at, len(head.raw) - 2, cut)]
+    if b"date" not in special:
+        out.append(b"Date: %b\r\n" % http_date)
+    if out_framing == CHUNKED and framing == UNTIL_CLOSE:
+        out.append(b"Transfer-Encoding: chunked\r\n")
+    if out_framing == UNTIL_CLOSE or not keep_alive:
+        out.append(b"Connection: close\r\n")
+    elif client_minor == 0:
+        out.append(b"Connection: keep-alive\r\n")
+    out.append(b"\r\n")
+    return b"".join(out), out_framing
+
+
+def interim_bytes(head: ResponseHead) -> bytes:
+    """A 1xx answer for the client (RFC 9110 §15.2), hop-by-hop fields removed."""
+    cut = [(start, end) for name, start, end in head.spans if name in _HOP_BY_HOP]
+    status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
+    return status_line + _without(head.raw, head.lines_at, len(head.raw), cut)
+
+
+def switching_bytes(head: ResponseHead) -> bytes:
+    """A 101 answer for the client: the Upgrade handshake stays."""
+    cut = [
+        (start, end) for name, start, end in head.spans if name in (b"connection", b"keep-alive")
+    ]
+    status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
+    lines = _without(head.raw, head.lines_at, len(head.raw) - 2, cut)
+    return status_line + lines + b"Connection: Upgrade\r\n\r\n"
+
+
+def _line_spans(raw: bytes, name: bytes) -> list[tuple[int, int]]:
+    spans = []
+    lower = raw.lower()
+    needle = b"\n" + name + b":"
+    at = lower.find(needle)
+    while at >= 0:
+        end = raw.index(b"\n", at + 1) + 1
+        spans.append((at + 1, end))
+        at = lower.find(needle, end - 1)
+    return spans
+
+
+def _without(raw: bytes, start: int, end: int, cut: list[tuple[int, int]]) -> bytes:
+    """raw[start:end] less the spans in `cut` (in any order, repeats allowed)."""
+    if not cut:
+        return raw[start:end]
+    pieces = []
+    at = start
+    for begin, finish in sorted(cut):
+        if begin > at:
+            pieces.append(raw[at:begin])
+        at = max(at, finish)
+    pieces.append(raw[at:end])
+    return b"".join(pieces)
