@@ -1,8 +1,21 @@
-"""What a route did in the last five minutes, as the admin API and the command show it."""
+"""What a route did in the last five minutes: counts and quantiles over a ring of short slots.
 
-from collections.abc import Mapping
+Bounded for 10,000 routes: a route has a RollingWindow only while it has traffic, the closed slots
+are packed bytes, and a running total spares adding them up at each look. `now` is passed in, in
+seconds of any clock that does not go back.
+"""
+
+import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
+
+from proxy.core.messages import LATENCY_BOUNDS_S, Counts
+
+SLOT_S = 10.0
+SLOTS = 30
+MAX_REASONS = 64
 
 
 class Errors(msgspec.Struct, frozen=True):
@@ -45,3 +58,182 @@ class Window(msgspec.Struct, frozen=True):
     errors: Errors = Errors()
     skipped: Mapping[str, int] = {}
     latency_ms: Latency = Latency()
+
+
+# The cells of a slot: one small number per thing counted, so that a slot is one flat mapping.
+REQUESTS, EQUAL, DIFFERING, BOTH_FAILED, ELIGIBLE, LEGACY_ERRORS, NEW_ERRORS = range(7)
+BUCKETS = len(LATENCY_BOUNDS_S) + 1  # the last one has no bound
+LEGACY_LATENCY = 7
+NEW_LATENCY = LEGACY_LATENCY + BUCKETS
+SKIPPED = NEW_LATENCY + BUCKETS
+
+COMPARISON_CELLS = {"equal": EQUAL, "differing": DIFFERING, "both_failed": BOTH_FAILED}
+ERROR_CELLS = {"legacy": LEGACY_ERRORS, "new": NEW_ERRORS}
+LATENCY_CELLS = {"legacy": LEGACY_LATENCY, "new": NEW_LATENCY}
+
+
+class Reasons:
+    """The reasons for a skipped shadow, numbered as they appear; past the bound all are "other"."""
+
+    def __init__(self) -> None:
+        self._names = ["other"]
+        self._numbers = {"other": 0}
+
+    def number(self, name: str) -> int:
+        """The number of a reason, given out at its first appearance."""
+        number = self._numbers.get(name)
+        if number is None:
+            if len(self._names) >= MAX_REASONS:
+                return 0
+            number = self._numbers[name] = len(self._names)
+            self._names.append(name)
+        return number
+
+    def name(self, number: int) -> str:
+        """The reason that was given this number."""
+        return self._names[number]
+
+
+def cells_of(counts: Counts, reasons: Reasons) -> Iterator[tuple[int, int]]:
+    """The cells that one report of a route adds to."""
+    yield REQUESTS, counts.client_requests
+    yield ELIGIBLE, counts.eligible
+    for result, count in counts.comparisons.items():
+        if (cell := COMPARISON_CELLS.get(result)) is not None:
+            yield cell, count
+    for side, count in counts.errors.items():
+        yield ERROR_CELLS[side], count
+    for side, buckets in counts.latency.items():
+        base = LATENCY_CELLS[side]
+        for index, count in buckets.items():
+            yield base + min(index, BUCKETS - 1), count
+    for reason, count in counts.skipped.items():
+        yield SKIPPED + reasons.number(reason), count
+
+
+class RollingWindow:
+    """The last SLOTS slots of one route, the open one included."""
+
+    __slots__ = ("_closed", "_open", "_open_slot", "_total")
+
+    def __init__(self) -> None:
+        self._open: dict[int, int] = {}
+        self._open_slot = 0
+        self._closed: deque[tuple[int, bytes]] = deque()  # slot, packed cells
+        self._total: dict[int, int] = {}
+
+    def add(self, cells: Iterable[tuple[int, int]], now: float) -> None:
+        """Count the cells in the slot of `now`."""
+        self._turn(now)
+        opened, total = self._open, self._total
+        for cell, count in cells:
+            if count:
+                opened[cell] = opened.get(cell, 0) + count
+                total[cell] = total.get(cell, 0) + count
+
+    def empty(self, now: float) -> bool:
+        """Whether nothing happened in the last SLOTS slots."""
+        self._turn(now)
+        return not self._total
+
+    def look(self, reasons: Reasons, now: float, since: float) -> Window:
+        """The window at `now`, of a route that is watched since `since`."""
+        self._turn(now)
+        total = self._total
+        into_slot = now - self._open_slot * SLOT_S
+        divergences = total.get(DIFFERING, 0)
+        comparisons = total.get(EQUAL, 0) + divergences + total.get(BOTH_FAILED, 0)
+        eligible = total.get(ELIGIBLE, 0)
+        return Window(
+            seconds=round(seconds_covered(now, since), 3),
+            requests=total.get(REQUESTS, 0),
+            requests_per_s=round(
+                self._recent_requests() / self._recent_s(into_slot, now, since), 3
+            ),
+            comparisons=comparisons,
+            divergences=divergences,
+            # A comparison may be reported a moment before its read is counted as eligible.
+            coverage=min(round(comparisons / eligible, 4), 1.0) if eligible else None,
+            errors=Errors(total.get(LEGACY_ERRORS, 0), total.get(NEW_ERRORS, 0)),
+            skipped={
+                reasons.name(cell - SKIPPED): count
+                for cell, count in sorted(total.items())
+                if cell >= SKIPPED
+            },
+            latency_ms=Latency(
+                quantiles(_buckets(total, LEGACY_LATENCY)), quantiles(_buckets(total, NEW_LATENCY))
+            ),
+        )
+
+    def _recent_requests(self) -> int:
+        recent = self._open.get(REQUESTS, 0)
+        if self._closed and self._closed[-1][0] == self._open_slot - 1:
+            recent += _unpack(self._closed[-1][1]).get(REQUESTS, 0)
+        return recent
+
+    @staticmethod
+    def _recent_s(into_slot: float, now: float, since: float) -> float:
+        # At least a second, so that the first request after a start is no burst.
+        return max(min(SLOT_S + into_slot, now - since), 1.0)
+
+    def _turn(self, now: float) -> None:
+        """Close the open slot if `now` is past it, and drop what has left the window."""
+        slot = int(now // SLOT_S)
+        if slot <= self._open_slot:
+            return
+        if self._open:
+            self._closed.append((self._open_slot, _pack(self._open)))
+            self._open = {}
+        self._open_slot = slot
+        total = self._total
+        while self._closed and self._closed[0][0] <= slot - SLOTS:
+            for cell, count in _unpack(self._closed.popleft()[1]).items():
+                if total[cell] == count:
+                    del total[cell]
+                else:
+                    total[cell] -= count
+
+
+def seconds_covered(now: float, since: float) -> float:
+    """How much time the window of `now` covers: whole slots and the open one."""
+    full = (SLOTS - 1) * SLOT_S + now % SLOT_S
+    return max(min(full, now - since), 0.0)
+
+
+def quantiles(buckets: Mapping[int, int]) -> Quantiles:
+    """The quantiles of a sparse histogram over LATENCY_BOUNDS_S, in milliseconds."""
+    if not buckets:
+        return Quantiles()
+    p50, p95, p99 = (round(quantile(buckets, share) * 1000, 3) for share in (0.5, 0.95, 0.99))
+    return Quantiles(p50, p95, p99)
+
+
+def quantile(buckets: Mapping[int, int], share: float) -> float:
+    """One quantile in seconds, linear inside its bucket.
+
+    In the bucket without a bound it is the last bound: at least that much. The histogram must not
+    be empty.
+    """
+    rank = share * sum(buckets.values())
+    below = 0
+    for index, count in sorted(buckets.items()):
+        if below + count >= rank:
+            if index >= len(LATENCY_BOUNDS_S):
+                break
+            lower = LATENCY_BOUNDS_S[index - 1] if index else 0.0
+            return lower + (LATENCY_BOUNDS_S[index] - lower) * (rank - below) / count
+        below += count
+    return LATENCY_BOUNDS_S[-1]
+
+
+def _buckets(total: Mapping[int, int], base: int) -> dict[int, int]:
+    return {cell - base: count for cell, count in total.items() if 0 <= cell - base < BUCKETS}
+
+
+def _pack(cells: Mapping[int, int]) -> bytes:
+    return array.array("Q", (number for pair in cells.items() for number in pair)).tobytes()
+
+
+def _unpack(packed: bytes) -> dict[int, int]:
+    numbers = array.array("Q", packed)
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))

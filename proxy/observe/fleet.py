@@ -1,0 +1,72 @@
+"""What the controller knows beside the counts of the workers, as Prometheus gauges."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
+
+from proxy.core.model import RouteState
+from proxy.observe.exposition import family, labels
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """What the controller knows beside the counts; passed in at each scrape."""
+
+    states: Mapping[str, RouteState]
+    generation: int
+    config_errors: int
+    pending: Collection[str] = ()  # routes with a move under way
+    workers: Mapping[int, bool] = {}  # slot: serving or not
+    restarts: Mapping[int, int] = {}  # by slot
+
+
+def fleet_families(fleet: Fleet) -> Iterator[str]:
+    """The families that describe the table in force and the workers."""
+    yield from family(
+        "banyan_phase",
+        "gauge",
+        "1 for the phase in force of each route.",
+        (
+            (labels(route=route, phase=str(state.phase)), 1)
+            for route, state in list(fleet.states.items())
+        ),
+    )
+    yield from family(
+        "banyan_missed",
+        "gauge",
+        "1 for a side that has missed writes of the route.",
+        (
+            (labels(route=route, side=side.value), 1)
+            for route, state in list(fleet.states.items())
+            for side in sorted(state.missed, key=lambda side: side.value)
+        ),
+    )
+    yield from family(
+        "banyan_move_pending",
+        "gauge",
+        "1 for a route whose move to another phase is not complete.",
+        ((labels(route=route), 1) for route in sorted(fleet.pending)),
+    )
+    yield from family(
+        "banyan_config_generation",
+        "gauge",
+        "Generation of the table in force; grows with each good edit.",
+        [("", fleet.generation)],
+    )
+    yield from family(
+        "banyan_config_errors_total",
+        "counter",
+        "Edits of the configuration that were refused.",
+        [("", fleet.config_errors)],
+    )
+    yield from family(
+        "banyan_worker_up",
+        "gauge",
+        "1 for a worker that serves, 0 for one that does not.",
+        ((labels(slot=str(slot)), int(up)) for slot, up in sorted(fleet.workers.items())),
+    )
+    yield from family(
+        "banyan_worker_restarts_total",
+        "counter",
+        "Times a worker was started again after it died.",
+        ((labels(slot=str(slot)), count) for slot, count in sorted(fleet.restarts.items())),
+    )
