@@ -1,0 +1,1 @@
+"""Two small real shops, legacy and new, that differ on purpose, and visitors who use them."""
