@@ -7,7 +7,8 @@ seconds of any clock that does not go back.
 
 import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -111,6 +112,12 @@ def cells_of(counts: Counts, reasons: Reasons) -> Iterator[tuple[int, int]]:
         yield SKIPPED + reasons.number(reason), count
 
 
+class _ClosedSlot(NamedTuple):
+    slot: int
+    requests: int
+    packed: bytes
+
+
 class RollingWindow:
     """The last SLOTS slots of one route, the open one included."""
 
@@ -119,7 +126,7 @@ class RollingWindow:
     def __init__(self) -> None:
         self._open: dict[int, int] = {}
         self._open_slot = 0
-        self._closed: deque[tuple[int, bytes]] = deque()  # slot, packed cells
+        self._closed: deque[_ClosedSlot] = deque()
         self._total: dict[int, int] = {}
 
     def add(self, cells: Iterable[tuple[int, int]], now: float) -> None:
@@ -140,41 +147,41 @@ class RollingWindow:
         """The window at `now`, of a route that is watched since `since`."""
         self._turn(now)
         total = self._total
-        into_slot = now - self._open_slot * SLOT_S
         divergences = total.get(DIFFERING, 0)
         comparisons = total.get(EQUAL, 0) + divergences + total.get(BOTH_FAILED, 0)
         eligible = total.get(ELIGIBLE, 0)
+        legacy: dict[int, int] = {}
+        new: dict[int, int] = {}
+        skipped: dict[str, int] = {}
+        for cell, count in total.items():
+            if cell >= SKIPPED:
+                skipped[reasons.name(cell - SKIPPED)] = count
+            elif cell >= NEW_LATENCY:
+                new[cell - NEW_LATENCY] = count
+            elif cell >= LEGACY_LATENCY:
+                legacy[cell - LEGACY_LATENCY] = count
         return Window(
             seconds=round(seconds_covered(now, since), 3),
             requests=total.get(REQUESTS, 0),
-            requests_per_s=round(
-                self._recent_requests() / self._recent_s(into_slot, now, since), 3
-            ),
+            requests_per_s=round(self._recent_requests() / self._recent_s(now, since), 3),
             comparisons=comparisons,
             divergences=divergences,
             # A comparison may be reported a moment before its read is counted as eligible.
             coverage=min(round(comparisons / eligible, 4), 1.0) if eligible else None,
             errors=Errors(total.get(LEGACY_ERRORS, 0), total.get(NEW_ERRORS, 0)),
-            skipped={
-                reasons.name(cell - SKIPPED): count
-                for cell, count in sorted(total.items())
-                if cell >= SKIPPED
-            },
-            latency_ms=Latency(
-                quantiles(_buckets(total, LEGACY_LATENCY)), quantiles(_buckets(total, NEW_LATENCY))
-            ),
+            skipped=skipped,
+            latency_ms=Latency(quantiles(legacy), quantiles(new)),
         )
 
     def _recent_requests(self) -> int:
         recent = self._open.get(REQUESTS, 0)
-        if self._closed and self._closed[-1][0] == self._open_slot - 1:
-            recent += _unpack(self._closed[-1][1]).get(REQUESTS, 0)
+        if self._closed and self._closed[-1].slot == self._open_slot - 1:
+            recent += self._closed[-1].requests
         return recent
 
-    @staticmethod
-    def _recent_s(into_slot: float, now: float, since: float) -> float:
+    def _recent_s(self, now: float, since: float) -> float:
         # At least a second, so that the first request after a start is no burst.
-        return max(min(SLOT_S + into_slot, now - since), 1.0)
+        return max(min(SLOT_S + now - self._open_slot * SLOT_S, now - since), 1.0)
 
     def _turn(self, now: float) -> None:
         """Close the open slot if `now` is past it, and drop what has left the window."""
@@ -182,12 +189,13 @@ class RollingWindow:
         if slot <= self._open_slot:
             return
         if self._open:
-            self._closed.append((self._open_slot, _pack(self._open)))
+            requests = self._open.get(REQUESTS, 0)
+            self._closed.append(_ClosedSlot(self._open_slot, requests, _pack(self._open)))
             self._open = {}
         self._open_slot = slot
         total = self._total
-        while self._closed and self._closed[0][0] <= slot - SLOTS:
-            for cell, count in _unpack(self._closed.popleft()[1]).items():
+        while self._closed and self._closed[0].slot <= slot - SLOTS:
+            for cell, count in _unpack(self._closed.popleft().packed).items():
                 if total[cell] == count:
                     del total[cell]
                 else:
@@ -204,36 +212,38 @@ def quantiles(buckets: Mapping[int, int]) -> Quantiles:
     """The quantiles of a sparse histogram over LATENCY_BOUNDS_S, in milliseconds."""
     if not buckets:
         return Quantiles()
-    p50, p95, p99 = (round(quantile(buckets, share) * 1000, 3) for share in (0.5, 0.95, 0.99))
-    return Quantiles(p50, p95, p99)
+    return Quantiles(*(round(at * 1000, 3) for at in quantiles_s(buckets, (0.5, 0.95, 0.99))))
 
 
-def quantile(buckets: Mapping[int, int], share: float) -> float:
-    """One quantile in seconds, linear inside its bucket.
+def quantiles_s(buckets: Mapping[int, int], shares: Sequence[float]) -> list[float]:
+    """The quantiles at rising shares, in seconds, linear inside a bucket.
 
     In the bucket without a bound it is the last bound: at least that much. The histogram must not
     be empty.
     """
-    rank = share * sum(buckets.values())
+    count_all = sum(buckets.values())
+    found: list[float] = []
     below = 0
     for index, count in sorted(buckets.items()):
-        if below + count >= rank:
-            if index >= len(LATENCY_BOUNDS_S):
-                break
-            lower = LATENCY_BOUNDS_S[index - 1] if index else 0.0
-            return lower + (LATENCY_BOUNDS_S[index] - lower) * (rank - below) / count
+        while len(found) < len(shares) and below + count >= shares[len(found)] * count_all:
+            rank = shares[len(found)] * count_all
+            found.append(_inside(index, (rank - below) / count))
         below += count
-    return LATENCY_BOUNDS_S[-1]
+    return found
 
 
-def _buckets(total: Mapping[int, int], base: int) -> dict[int, int]:
-    return {cell - base: count for cell, count in total.items() if 0 <= cell - base < BUCKETS}
+def _inside(index: int, share: float) -> float:
+    if index >= len(LATENCY_BOUNDS_S):
+        return LATENCY_BOUNDS_S[-1]
+    lower = LATENCY_BOUNDS_S[index - 1] if index else 0.0
+    return lower + (LATENCY_BOUNDS_S[index] - lower) * share
 
 
 def _pack(cells: Mapping[int, int]) -> bytes:
-    return array.array("Q", (number for pair in cells.items() for number in pair)).tobytes()
+    # 32 bits: no route is asked four thousand million times within one slot.
+    return array.array("I", (number for pair in cells.items() for number in pair)).tobytes()
 
 
 def _unpack(packed: bytes) -> dict[int, int]:
-    numbers = array.array("Q", packed)
+    numbers = array.array("I", packed)
     return dict(zip(numbers[::2], numbers[1::2], strict=True))
