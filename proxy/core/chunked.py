@@ -15,7 +15,8 @@ _MAX_SIZE_LINE_BYTES = 4096
 _FORBIDDEN_TRAILERS = frozenset(
     b"content-length transfer-encoding host connection keep-alive te trailer upgrade expect "
     b"authorization cookie set-cookie content-encoding content-type content-range "
-    b"proxy-authorization proxy-connection via banyan-role".split()
+    b"proxy-authorization proxy-connection via banyan-role forwarded x-forwarded-for "
+    b"x-forwarded-proto x-forwarded-host x-request-id traceparent http2-settings".split()
 )
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
@@ -54,7 +55,13 @@ class ChunkedDecoder:
         self.trailers = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes, return the pieces of body in them. Raises ChunkedError."""
+        """Take bytes, return the pieces of body in them. Raises ChunkedError.
+
+        The outcome does not depend on how the bytes are cut. Bytes fed after the end join `rest`.
+        """
+        if self.done:
+            self.rest += data
+            return []
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -91,6 +98,8 @@ class ChunkedDecoder:
                     if self._buffer and self._buffer[:1] not in b"0123456789abcdefABCDEF":
                         raise ChunkedError("a chunk size is not a hexadecimal number")
                     return pieces
+                if match.end() - at > _MAX_SIZE_LINE_BYTES:
+                    raise ChunkedError("a chunk extension is too long")
                 # Extensions cost bytes that carry nothing: a bound over the whole body (as nginx
                 # and Go have) keeps a client from sending an endless body of them.
                 self._overhead += max(0, match.end() - at - 18)
@@ -111,7 +120,8 @@ class ChunkedDecoder:
             end = data.find(b"\r\n\r\n", at)
             if end < 0:
                 self._buffer = data[at:]
-                if len(self._buffer) > self._max_trailer_bytes:
+                # Beside the lines, the CR of the empty line may be here already.
+                if len(self._buffer) > self._max_trailer_bytes + 1:
                     raise ChunkedError("the trailers are too long")
                 return False
             lines = data[at : end + 2]
