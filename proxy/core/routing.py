@@ -37,7 +37,7 @@ T = TypeVar("T")
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Match(msgspec.Struct, Generic[T], frozen=True):
+class Match(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """The payload of the route that takes the request, and its path parameters.
 
     The parameters are segments of the canonical path: they keep their escapes.
@@ -168,11 +168,14 @@ def _walk(node: _Node[T], segments: list[str], at: int, method: str, host: str) 
     else:
         exact = node.exact
         if exact is not None:
-            entry = _chosen(exact, method, host) if isinstance(exact, _Choice) else exact
+            # isinstance is fast where it holds, and a lone entry is the common case.
+            entry = exact if isinstance(exact, _Entry) else _chosen(exact, method, host)
             if entry is not None:
                 return entry
     tail = node.tail
-    return _chosen(tail, method, host) if isinstance(tail, _Choice) else tail
+    if tail is None or isinstance(tail, _Entry):
+        return tail
+    return _chosen(tail, method, host)
 
 
 def _chosen(choice: _Choice[T], method: str, host: str) -> _Entry[T] | None:
