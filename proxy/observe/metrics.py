@@ -161,7 +161,7 @@ class Aggregator:
         yield from family(
             "banyan_request_duration_seconds",
             "histogram",
-            "How long a side took to answer.",
+            "Time until the head of a side's answer.",
             self._each(_durations),
         )
         yield from family(
