@@ -1,0 +1,163 @@
+"""The admin API: an aiohttp application over an AdminView.
+
+Nothing here waits for anything but its client: the view answers from memory. Only GET and HEAD
+exist, so that a page of another origin can change nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from proxy.admin.hosts import host_allowed
+from proxy.admin.openapi import document
+from proxy.admin.page import CONTENT_SECURITY_POLICY, render_page
+from proxy.admin.problems import problem
+from proxy.admin.view import AdminView, ReadyView, RouteView
+from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
+
+COMPRESS_FROM_BYTES = 16 << 10
+
+SECURITY_HEADERS = {
+    "Server": "banyan",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+log = structlog.get_logger("proxy.admin")
+
+
+class RouteList(msgspec.Struct, frozen=True):
+    """The answer of `GET /api/v1/routes`."""
+
+    routes: list[RouteView]
+
+
+def make_app(view: AdminView, listen_host: str | None = "127.0.0.1") -> web.Application:
+    """The application; `listen_host` is the address it is bound to, None for a Unix socket."""
+    app = web.Application(middlewares=[_guard(listen_host)])
+    app.on_response_prepare.append(_secure)
+    for path, handler in HANDLERS.items():
+        # A name may hold braces, which the default pattern of a placeholder refuses.
+        app.router.add_get(path.replace("{name}", "{name:[^/]+}"), partial(handler, view))
+    return app
+
+
+async def livez(view: AdminView, request: web.Request) -> web.Response:
+    """The process answers."""
+    return _json(b'{"status":"live"}')
+
+
+async def readyz(view: AdminView, request: web.Request) -> web.Response:
+    """Clients can be answered; names the workers that are not as they should be."""
+    ready: ReadyView = view.readiness()
+    return _json(msgspec.json.encode(ready), 503 if ready.status == "unready" else 200)
+
+
+async def metrics(view: AdminView, request: web.Request) -> web.Response:
+    """The Prometheus exposition."""
+    pieces = []
+    for piece in view.metrics():
+        pieces.append(piece)
+        await asyncio.sleep(0)  # 10,000 routes make 40 MB: let the controller live meanwhile
+    body = "".join(pieces).encode()
+    return _compressed(web.Response(body=body, headers={hdrs.CONTENT_TYPE: EXPOSITION}))
+
+
+async def routes(view: AdminView, request: web.Request) -> web.Response:
+    """Every route as it is now."""
+    return _json(msgspec.json.encode(RouteList(list(view.routes()))))
+
+
+async def route(view: AdminView, request: web.Request) -> web.Response:
+    """One route as it is now."""
+    name = request.match_info["name"]
+    found = view.route(name)
+    if found is None:
+        return problem(404, f"There is no route named {name!r}; GET /api/v1/routes lists them.")
+    return _json(msgspec.json.encode(found))
+
+
+async def config(view: AdminView, request: web.Request) -> web.Response:
+    """The configuration in force."""
+    return _json(msgspec.json.encode(view.config()))
+
+
+async def openapi(view: AdminView, request: web.Request) -> web.Response:
+    """This API, described."""
+    return _json(msgspec.json.encode(document()))
+
+
+async def page(view: AdminView, request: web.Request) -> web.Response:
+    """The table of routes for a browser."""
+    return web.Response(
+        text=render_page(view.routes(), view.config(), view.readiness()),
+        content_type="text/html",
+        headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
+    )
+
+
+# Each of them is described in openapi.py; a test holds the two against each other.
+HANDLERS: dict[str, Callable[[AdminView, web.Request], Awaitable[web.Response]]] = {
+    "/": page,
+    "/livez": livez,
+    "/readyz": readyz,
+    "/metrics": metrics,
+    "/api/openapi.json": openapi,
+    "/api/v1/routes": routes,
+    "/api/v1/routes/{name}": route,
+    "/api/v1/config": config,
+}
+
+
+def _guard(listen_host: str | None) -> Middleware:
+    """Refuses foreign hosts, and turns every error into a problem."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get(hdrs.HOST)
+        if not host_allowed(host, listen_host):
+            return problem(421, f"The admin API does not answer to the host {host!r}.")
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            detail = f"There is nothing at {request.path}; see /api/openapi.json."
+            return problem(404, detail)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"{request.path} answers {allowed}, not {request.method}."
+            return problem(405, detail, {hdrs.ALLOW: allowed})
+        except web.HTTPException as error:
+            return problem(error.status, error.reason)
+        except Exception:
+            log.exception("admin_error", method=request.method, path=request.path)
+            return problem(500, "The controller failed to answer; its log says why.")
+
+    return guard
+
+
+async def _secure(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        if name == "Server":  # aiohttp has set its own, with versions
+            response.headers[name] = value
+        else:
+            response.headers.setdefault(name, value)
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return _compressed(web.Response(body=body, status=status, content_type="application/json"))
+
+
+def _compressed(response: web.Response) -> web.Response:
+    if isinstance(response.body, bytes) and len(response.body) >= COMPRESS_FROM_BYTES:
+        response.enable_compression()  # if the client accepts it
+    return response

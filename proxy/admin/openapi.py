@@ -1,0 +1,79 @@
+"""The OpenAPI description of the admin API: what exists, and nothing else."""
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from proxy.admin.problems import CONTENT_TYPE as PROBLEM
+from proxy.admin.problems import Problem
+from proxy.admin.view import ConfigView, ReadyView, RouteView
+from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
+
+_REFS = "#/components/schemas/{name}"
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The name of a route, percent-encoded; requests that none matches are "
+    "`(unmatched)`.",
+    "schema": {"type": "string"},
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The document, as `/api/openapi.json` shows it."""
+    (route, config, ready, error), components = msgspec.json.schema_components(
+        [RouteView, ConfigView, ReadyView, Problem], ref_template=_REFS
+    )
+    for component in components.values():
+        # Answers always hold every field; that some may be left out is only true of the values.
+        component["required"] = list(component["properties"])
+    routes = {
+        "type": "object",
+        "required": ["routes"],
+        "properties": {"routes": {"type": "array", "items": route}},
+    }
+    live = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {"status": {"const": "live"}},
+    }
+    text = {"type": "string"}
+    problems = {"default": _response("Any other answer is a problem (RFC 9457).", error, PROBLEM)}
+
+    def get(summary: str, schema: Any, media: str = "application/json", **more: Any) -> Any:
+        responses = {"200": _response(summary, schema, media), **more.pop("responses", {})}
+        return {"get": {"summary": summary, "responses": {**responses, **problems}, **more}}
+
+    no_route = {"404": _response("There is no such route.", error, PROBLEM)}
+    unready = {"503": _response("No client can be answered rightly; `unready` says why.", ready)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Banyan admin API",
+            "version": "1",
+            "description": "Read-only so far. Every GET also answers HEAD. It listens on loopback "
+            "and answers no foreign Host.",
+        },
+        "paths": {
+            "/": get("The table of routes for a browser.", text, "text/html"),
+            "/livez": get("The process answers.", live),
+            "/readyz": get(
+                "Clients can be answered; degraded workers are named.", ready, responses=unready
+            ),
+            "/metrics": get("The Prometheus exposition.", text, EXPOSITION.partition(";")[0]),
+            "/api/openapi.json": get("This document.", {"type": "object"}),
+            "/api/v1/routes": get("Every route as it is now.", routes),
+            "/api/v1/routes/{name}": get(
+                "One route as it is now.", route, responses=no_route, parameters=[_NAME]
+            ),
+            "/api/v1/config": get("The configuration in force.", config),
+        },
+        "components": {"schemas": components},
+    }
+
+
+def _response(description: str, schema: Any, media: str = "application/json") -> dict[str, Any]:
+    return {"description": description, "content": {media: {"schema": schema}}}

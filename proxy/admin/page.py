@@ -1,0 +1,186 @@
+"""The page at `/`: the table of routes, made whole on the server.
+
+It works without a script; with one, it fetches itself every two seconds and swaps its main part.
+Style and script are inline and named in the policy by their hashes, so nothing else runs.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from proxy.admin.view import ConfigView, ReadyView, RouteView
+from proxy.observe import figures
+
+MAX_ROWS = 200
+LINKS = {
+    "/api/v1/routes": "routes",
+    "/api/v1/config": "configuration",
+    "/readyz": "readiness",
+    "/metrics": "metrics",
+    "/api/openapi.json": "API description",
+}
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --quiet: #777; --warn: #b45309; --bad: #c02626;
+  --good: #15803d }
+@media (prefers-color-scheme: dark) {
+  :root { --quiet: #999; --warn: #f0a53a; --bad: #f87171; --good: #4ade80 } }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem;
+  padding: 1.5rem 1.25rem }
+h1 { font-size: 1.3rem; margin: 0 }
+p { margin: .35rem 0 }
+code { font: .92em ui-monospace, monospace }
+.quiet { color: var(--quiet) } .warn { color: var(--warn) } .bad { color: var(--bad) }
+.good { color: var(--good) }
+.note { border-left: 3px solid currentColor; padding-left: .6rem; margin: .8rem 0;
+  white-space: pre-line }
+.scroll { overflow-x: auto; margin: 1.2rem 0 }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th { font-weight: 600; font-size: .82rem; color: var(--quiet); vertical-align: bottom }
+th, td { text-align: right; padding: .42rem .6rem; border-bottom: 1px solid var(--line);
+  white-space: nowrap }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
+td { vertical-align: top } td div { font-size: .85rem }
+nav a { margin-right: 1.1rem }
+"""
+
+SCRIPT = """
+const main = document.querySelector("main"), state = document.querySelector("#state");
+async function refresh() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch("/", {signal: AbortSignal.timeout(5000)});
+    if (!answer.ok) throw new Error(answer.status);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const table = document.querySelector(".scroll"), left = table ? table.scrollLeft : 0;
+    main.replaceChildren(...page.querySelector("main").childNodes);
+    if (table) document.querySelector(".scroll").scrollLeft = left;
+    state.textContent = "live";
+    state.className = "quiet";
+  } catch {
+    state.textContent = "the admin API does not answer; these are the last figures";
+    state.className = "bad";
+  }
+}
+setInterval(refresh, 2000);
+"""
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; style-src {_hash(STYLE)}; script-src {_hash(SCRIPT)}; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+HEADINGS = (
+    "Route",
+    "Phase",
+    "Requests/s",
+    "Errors<br>legacy / new",
+    "Compared",
+    "Differing",
+    "Coverage",
+    "Legacy ms<br>p50 / p99",
+    "New ms<br>p50 / p99",
+)
+
+
+def render_page(routes: Sequence[RouteView], config: ConfigView, ready: ReadyView) -> str:
+    """The page, whole."""
+    body = "\n".join((*_notes(config, ready), *_table(routes)))
+    links = "".join(f'<a href="{href}">{text}</a>' for href, text in LINKS.items())
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Banyan</title>
+<noscript><meta http-equiv="refresh" content="5"></noscript>
+<style>{STYLE}</style>
+<h1>Banyan</h1>
+<main>
+{body}
+</main>
+<nav>{links}<span id="state" class="quiet"></span></nav>
+<script>{SCRIPT}</script>
+</html>
+"""
+
+
+def _notes(config: ConfigView, ready: ReadyView) -> Iterator[str]:
+    loaded = f"{config.loaded_at:%Y-%m-%d %H:%M:%S %Z}"
+    yield (
+        f'<p class="quiet"><code>{escape(config.file)}</code>, generation {config.generation}, '
+        f"loaded {escape(loaded)}</p>"
+    )
+    if config.last_error:
+        yield _note(
+            "bad", f"The last edit was refused, the table before it stays: {config.last_error.text}"
+        )
+    for finding in config.findings:
+        place = f"{finding.file}:{finding.line}:{finding.column}"
+        yield _note("warn", f"{place}: {finding.severity} {finding.code}: {finding.text}")
+    for reason in ready.unready:
+        yield _note("bad", f"Not ready: {reason}")
+    for worker in ready.workers:
+        if worker.degraded:
+            yield _note("warn", f"Worker {worker.slot}: {worker.degraded}")
+
+
+def _note(kind: str, text: str) -> str:
+    return f'<p class="note {kind}">{escape(text)}</p>'
+
+
+def _table(routes: Sequence[RouteView]) -> Iterator[str]:
+    shown = list(routes)
+    if len(routes) > MAX_ROWS:
+        busiest = sorted(routes, key=lambda route: -route.window.requests)[:MAX_ROWS]
+        names = {route.name for route in busiest}
+        shown = [route for route in routes if route.name in names]
+    headings = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
+    yield f'<div class="scroll"><table><thead><tr>{headings}</tr></thead><tbody>'
+    yield from (_row(route) for route in shown)
+    yield "</tbody></table></div>"
+    rest = f" The {MAX_ROWS} busiest of {len(routes):,} routes." if len(shown) < len(routes) else ""
+    yield f'<p class="quiet">Counts and latencies of the last five minutes.{rest}</p>'
+
+
+def _row(route: RouteView) -> str:
+    window = route.window
+    cells = (
+        f'{escape(route.name)}<div class="quiet"><code>{escape(route.pattern)}</code></div>',
+        _phase(route),
+        figures.rate(window.requests_per_s),
+        f"{figures.count(window.errors.legacy)} / {_alarming(window.errors.new)}",
+        figures.count(window.comparisons),
+        _alarming(window.divergences),
+        figures.share(window.coverage),
+        *(
+            f"{figures.milliseconds(side.p50)} / {figures.milliseconds(side.p99)}"
+            for side in (window.latency_ms.legacy, window.latency_ms.new)
+        ),
+    )
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _phase(route: RouteView) -> str:
+    effective, declared = escape(route.effective_phase), escape(route.declared_phase)
+    text = effective if effective == declared else f"{effective} (declared {declared})"
+    notes = []
+    if route.pending:
+        notes.append(("warn", f"moving to {route.pending.to}: {route.pending.reason}"))
+    if route.revert:
+        notes.append(("bad", f"reverted: {route.revert.reason}"))
+    if route.held:
+        notes.append(("quiet", "held"))
+    for side in route.missed:
+        notes.append(("bad", f"{side} has missed writes"))
+    return text + "".join(f'<div class="{kind}">{escape(note)}</div>' for kind, note in notes)
+
+
+def _alarming(number: int) -> str:
+    text = figures.count(number)
+    return f'<span class="bad">{text}</span>' if number else text
