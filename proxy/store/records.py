@@ -1,0 +1,70 @@
+"""What is stored of each route and of its past, as plain values.
+
+A Record's `generation` grows by one with each stored change; a store refuses a record that does
+not follow the one it has (compare-and-set), so that a stale writer changes nothing. Fields are
+only ever added, with a default: an older file stays readable.
+"""
+
+import msgspec
+
+from proxy.core.model import Phase, Side
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What must survive about one route. Times are seconds since the epoch."""
+
+    name: str
+    generation: int  # 1 when it is stored first
+    digest: str  # of what decides the route's traffic and evidence
+    declared: Phase
+    effective: Phase
+    authority: Side
+    missed: frozenset[Side] = frozenset()
+    accept_loss: bool = False  # as declared when the record was last changed
+    absent_since: float | None = None  # when the route left the file
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """One line of history. `kind` is "phase", "authority" or "missed"."""
+
+    at: float
+    route: str
+    kind: str
+    before: str
+    after: str
+    by: str  # "file" for an edit, "controller" for what follows by itself
+    reason: str
+
+
+class TableMark(msgspec.Struct, frozen=True):
+    """The generation of the table in force, and the digest by which it is known again."""
+
+    generation: int = 0
+    digest: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Everything in a store but the history."""
+
+    starts: int = 0  # how often a controller began on it
+    table: TableMark = TableMark()
+    records: dict[str, Record] = {}
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What one commit writes: all of it, durably, or nothing."""
+
+    records: tuple[Record, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    table: TableMark | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.forgotten or self.transitions or self.table)
+
+
+def after(stored: Stored, change: Change) -> Stored:
+    """What a store that held `stored` holds once the change is committed."""
+    records = {name: each for name, each in stored.records.items() if name not in change.forgotten}
+    records.update((record.name, record) for record in change.records)
+    return Stored(stored.starts, change.table or stored.table, records)
