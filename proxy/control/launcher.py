@@ -1,0 +1,299 @@
+"""The launcher: opens the sockets, starts controller and workers, restarts them, drains.
+
+It holds no state worth losing and serves nothing itself. Rules:
+
+1. It starts nothing before everything that can be checked was found good: file, addresses, state
+   store. Otherwise StartError, and nothing was touched.
+2. The sockets outlive the children: a child that dies leaves its queued connections to the next.
+3. Drain: the launcher closes its copies of the listening sockets and only then asks the workers to
+   stop. A worker's own copy keeps its queue alive until it has taken what is queued; the other
+   order would leave clients queued at a socket that nobody accepts from any more.
+4. Workers go first, the controller last: it receives their last counts and their last alarms.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+import proxy.config
+from proxy.config.findings import Finding
+from proxy.config.settings import Config
+from proxy.control.children import LOUD_AFTER_FAILURES, Child
+from proxy.control.sockets import ListenError, Listeners, listen, listen_link
+from proxy.observe.logging import configure_logging
+
+LINK_NAME = "link.sock"
+LONGEST_SOCKET_PATH_BYTES = 107  # sockaddr_un
+MOST_DESCRIPTORS = 1 << 20
+KILL_AFTER_GRACE_S = 5.0  # a worker gets this beyond its grace, the controller only this
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+class StartError(Exception):
+    """Banyan cannot start; the text is for the operator. `findings` are those of the file."""
+
+    def __init__(self, text: str, findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(text)
+        self.findings = findings
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `banyan serve` was asked for."""
+
+    config: Path
+    grace_s: float = 30.0
+    ready_file: Path | None = None
+    worker_module: str = "proxy.edge.worker"
+    controller_module: str = "proxy.control.controller"
+
+
+def serve(options: Options) -> int:
+    """Serve until told to stop; the exit code. Raises StartError when it cannot start."""
+    config = _load(options.config)
+    configure_logging("launcher", config.telemetry.log_format)
+    _raise_the_descriptor_limit()
+    with contextlib.ExitStack() as cleanup:
+        runtime = _private_directory(cleanup)
+        try:
+            public = listen(config.listen, config.workers, "listen")
+            cleanup.callback(public.close)
+            cleanup.callback(public.unlink)
+            admin = listen(config.admin.listen, 1, "admin.listen")
+            cleanup.callback(admin.close)
+            cleanup.callback(admin.unlink)
+            link = listen_link(str(runtime / LINK_NAME))
+            cleanup.callback(link.close)
+        except ListenError as error:
+            raise StartError(str(error)) from error
+        launcher = Launcher(options, config, public, admin, link, runtime)
+        cleanup.callback(launcher.close)
+        return launcher.run()
+
+
+class Launcher:
+    """The loop over signals, deaths and restarts."""
+
+    def __init__(
+        self,
+        options: Options,
+        config: Config,
+        public: Listeners,
+        admin: Listeners,
+        link: Listeners,
+        runtime: Path,
+    ) -> None:
+        self._options = options
+        self._public = public
+        self._log = structlog.get_logger()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ready_read, self._ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._urls = {
+            "listen": public.url("https" if config.tls else "http"),
+            "admin": admin.url("http"),
+        }
+        self._is_ready = False
+        self._clean = True
+        self._workers = [
+            _worker(options, config, slot, public.fileno(slot), runtime / LINK_NAME)
+            for slot in range(config.workers)
+        ]
+        self._controller = Child(
+            "controller",
+            options.controller_module,
+            [
+                *("--config", str(config.file)),
+                *("--slots", str(config.workers)),
+                *("--link-fd", str(link.fileno(0))),
+                *("--admin-fd", str(admin.fileno(0))),
+                *("--ready-fd", str(self._ready_write)),
+                *("--runtime", str(runtime)),
+            ],
+            [link.fileno(0), admin.fileno(0), self._ready_write],
+        )
+        self._children = [self._controller, *self._workers]
+
+    def run(self) -> int:
+        """Serve until a drain is done; 0 if every child ended by itself."""
+        with self._signals():
+            signum = self._until_told_to_stop()
+            self._log.info("draining", signal=signum.name, grace_s=self._options.grace_s)
+            self._stop_accepting()
+            self._drain(self._workers, self._options.grace_s + KILL_AFTER_GRACE_S)
+            self._drain([self._controller], KILL_AFTER_GRACE_S)
+        self._log.info("stopped", clean=self._clean)
+        return 0 if self._clean else 1
+
+    def close(self) -> None:
+        """Whatever happened: leave no child and no descriptor behind."""
+        for child in self._children:
+            child.send(signal.SIGKILL)
+        for each in (self._wake_read, self._wake_write, self._ready_read, self._ready_write):
+            os.close(each)
+        if self._options.ready_file:
+            self._options.ready_file.unlink(missing_ok=True)
+
+    def _until_told_to_stop(self) -> signal.Signals:
+        while True:
+            self._start_due_children()
+            for signum in self._wait(self._next_restart()):
+                if signum in (signal.SIGTERM, signal.SIGINT):
+                    return signum
+                if signum is signal.SIGHUP:
+                    self._log.info("reload asked for", signal="SIGHUP")
+                    self._controller.send(signal.SIGHUP)
+
+    def _stop_accepting(self) -> None:
+        for worker in self._workers:
+            worker.stay_down()
+        self._public.unlink()
+        self._public.close()
+
+    def _drain(self, children: list[Child], longest_s: float) -> None:
+        """SIGTERM, then wait; SIGKILL at the deadline or at a second SIGTERM or SIGINT."""
+        for child in children:
+            child.stay_down()
+            child.send(signal.SIGTERM)
+        deadline = time.monotonic() + longest_s
+        while any(child.pid for child in children):
+            signals = self._wait(min(deadline, self._next_restart()))
+            hurried = signal.SIGTERM in signals or signal.SIGINT in signals
+            if hurried or time.monotonic() >= deadline:
+                self._clean = False
+                left = [child.name for child in children if child.pid]
+                self._log.warning("drain cut short", killed=left, by_signal=hurried)
+                for child in self._children:
+                    child.stay_down()
+                    child.send(signal.SIGKILL)
+                deadline = float("inf")
+            elif children != [self._controller]:
+                # Workers that finish writes may still need the controller.
+                self._start_due_children()
+
+    def _wait(self, until: float) -> list[signal.Signals]:
+        """Wait for a signal or that time; the dead are reaped on the way. SIGCHLD is dealt with."""
+        timeout = None if until == float("inf") else max(until - time.monotonic(), 0.0)
+        readable, _, _ = select.select([self._wake_read, self._ready_read], [], [], timeout)
+        if self._ready_read in readable:
+            os.read(self._ready_read, 4096)
+            self._say_ready()
+        received: list[signal.Signals] = []
+        if self._wake_read in readable:
+            received = [signal.Signals(number) for number in os.read(self._wake_read, 4096)]
+        self._reap()
+        return received
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            # As process 1 of a container strangers are ours to reap as well.
+            child = next((each for each in self._children if each.pid == pid), None)
+            if child is not None:
+                self._ended(child, pid, status)
+
+    def _ended(self, child: Child, pid: int, status: int) -> None:
+        told_to_stop = child.is_told_to_stop
+        reason = child.ended(status, time.monotonic())
+        fields = {"child": child.name, "pid": pid, "reason": reason}
+        if told_to_stop:
+            self._clean &= status == 0
+            self._log.info("child ended", **fields)
+        elif child.failures >= LOUD_AFTER_FAILURES:
+            self._log.critical("child keeps dying", times=child.failures, **fields)
+        else:
+            self._log.error("child died, restarting it", **fields)
+
+    def _next_restart(self) -> float:
+        due = [child.restart_at for child in self._children if child.restart_at is not None]
+        return min(due, default=float("inf"))
+
+    def _start_due_children(self) -> None:
+        for child in self._children:
+            now = time.monotonic()
+            if child.restart_at is None or child.restart_at > now:
+                continue
+            try:
+                child.start(now)
+            except OSError as error:
+                child.start_failed(now)
+                self._log.critical("child cannot be started", child=child.name, reason=str(error))
+
+    def _say_ready(self) -> None:
+        if self._is_ready:
+            return
+        self._is_ready = True
+        self._log.info(f"banyan: serving on {self._urls['listen']}, admin on {self._urls['admin']}")
+        if self._options.ready_file:
+            ready = {"pid": os.getpid(), "config": str(self._options.config), **self._urls}
+            fresh = self._options.ready_file.with_name(f".{self._options.ready_file.name}.new")
+            fresh.write_text(json.dumps(ready) + "\n")
+            fresh.replace(self._options.ready_file)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn signals into bytes on a pipe for the duration: no handler runs anything."""
+        before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+        wakeup_before = signal.set_wakeup_fd(self._wake_write)
+        for signum in _SIGNALS:
+            signal.signal(signum, lambda _signum, _frame: None)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup_before)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+
+def _worker(options: Options, config: Config, slot: int, listen_fd: int, link: Path) -> Child:
+    arguments = [
+        *("--slot", str(slot)),
+        *("--listen-fd", str(listen_fd)),
+        *("--link", str(link)),
+        *("--grace", f"{options.grace_s:g}"),
+    ]
+    if config.tls:
+        arguments += ["--tls-cert", config.tls.cert, "--tls-key", config.tls.key]
+    return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd])
+
+
+def _load(path: Path) -> Config:
+    loaded = proxy.config.load(path, os.environ)
+    if loaded.config is None:
+        raise StartError(f"{path} has errors; nothing was started", loaded.findings)
+    return loaded.config
+
+
+def _private_directory(cleanup: contextlib.ExitStack) -> Path:
+    """A fresh directory of mode 0700 whose paths fit into a socket address."""
+    made = tempfile.mkdtemp(prefix="banyan-")
+    if len(os.fsencode(made)) + len("/" + LINK_NAME) > LONGEST_SOCKET_PATH_BYTES:
+        os.rmdir(made)
+        made = tempfile.mkdtemp(prefix="banyan-", dir="/tmp")
+    cleanup.callback(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
+def _raise_the_descriptor_limit() -> None:
+    """A proxy needs two descriptors a client; the usual soft limit of 1,024 is for select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
