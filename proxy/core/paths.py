@@ -76,14 +76,14 @@ def canonical_path(path: str) -> str | PathRefusal:
     if _is_plain(path):
         return path
     if not path.startswith("/"):
-        return PathRefusal("path-form", "the path does not start with /")
+        return PathRefusal("path_form", "the path does not start with /")
     if (found := _find_forbidden(path)) is not None:
-        return PathRefusal("path-character", f"the path holds {_named(found[0])} unescaped")
+        return PathRefusal("path_character", f"the path holds {_named(found[0])} unescaped")
     if "%" in path:
         if (found := _find_bad_escape(path)) is not None:
             if found[0] == "%00":
-                return PathRefusal("path-nul", "the path holds an escaped NUL (%00)")
-            return PathRefusal("path-escape", "the path holds a % without two hexadecimal digits")
+                return PathRefusal("path_nul", "the path holds an escaped NUL (%00)")
+            return PathRefusal("path_escape", "the path holds a % without two hexadecimal digits")
         path = _replace_escapes(lambda escape: _ESCAPES[escape[0]], path)
     return _without_dot_segments(path) if "/." in path else path
 
@@ -100,14 +100,14 @@ def split_target(target: str, method: str | None = None) -> Target | PathRefusal
         return Target(path, mark + query)
     if target == "*":
         if method is not None and method != "OPTIONS":
-            return PathRefusal("target-form", "the target * is for OPTIONS alone")
+            return PathRefusal("target_form", "the target * is for OPTIONS alone")
         return Target("*", form="asterisk")
     if (parts := _split_absolute(target)) is None:
-        return PathRefusal("target-form", "the target is neither a path nor an http URL")
+        return PathRefusal("target_form", "the target is neither a path nor an http URL")
     authority, path, query = parts.groups()
     if _is_authority(authority) is None:
         # An empty host and user information are errors too (RFC 9110 §4.2.1, §4.2.4).
-        return PathRefusal("target-authority", "the URL in the target has no valid host")
+        return PathRefusal("target_authority", "the URL in the target has no valid host")
     if not path and not query and method == "OPTIONS":
         return Target("*", authority=authority, form="asterisk")
     return Target(path or "/", query, authority, "absolute")
@@ -120,7 +120,7 @@ def _without_dot_segments(path: str) -> str | PathRefusal:
     for segment in segments:
         if segment == "..":
             if not resolved:
-                return PathRefusal("path-climbs", "the path climbs above the root")
+                return PathRefusal("path_climbs", "the path climbs above the root")
             resolved.pop()
         elif segment != ".":
             resolved.append(segment)

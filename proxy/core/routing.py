@@ -92,7 +92,7 @@ class RouteTable(Generic[T]):
         The unmatched route is left out: `match` says None and the caller knows what to do. Raises
         ValueError for routes in which `pattern_problem` or `conflicts` would have found something.
         """
-        for table in build_in_slices(routes, 1 << 30, payload):
+        for table in build_in_slices(routes, payload, 1 << 30):
             if table is not None:
                 return table
         raise AssertionError("the last slice carries the table")
@@ -118,7 +118,7 @@ class RouteTable(Generic[T]):
 
 
 def build_in_slices(
-    routes: Iterable[Route], slice_size: int, payload: Callable[[Route], T]
+    routes: Iterable[Route], payload: Callable[[Route], T], slice_size: int
 ) -> "Iterator[RouteTable[T] | None]":
     """`RouteTable.build`, for a caller that has other things to do in between.
 

@@ -195,7 +195,7 @@ def test_routes_for_the_same_requests_clash(keys: list[str]) -> None:
 
 def test_a_table_in_slices_is_the_same_table() -> None:
     routes = [route(f"/a{n}/*") for n in range(25)]
-    steps = list(build_in_slices(routes, 10, lambda one: one.name))
+    steps = list(build_in_slices(routes, lambda one: one.name, 10))
     assert steps[:-1] == [None, None]
     whole = steps[-1]
     assert whole is not None
@@ -295,7 +295,7 @@ REQUEST_PATHS = st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_s
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_agrees_with_the_obvious_matcher(data: st.DataObject) -> None:
     routes: list[Route] = []

@@ -4,7 +4,7 @@ import itertools
 from math import sqrt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.model import Sticky
@@ -87,6 +87,7 @@ def test_draw_is_the_same_everywhere_and_for_ever() -> None:
     assert draw("orders", "") == pytest.approx(31.999552287439315)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_name_and_key_have_a_draw(name: str, key: str) -> None:
     value = draw(name, key)
@@ -133,12 +134,14 @@ def test_cookie_name_is_no_expression() -> None:
     assert cookie_value("__Host-sid=3", "__Host-sid") == "3"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from(list('sid=;, \t"\\\xff%1'))), st.sampled_from(["s", "sid"]))
 def test_no_cookie_header_raises(header: str, name: str) -> None:
     value = cookie_value(header, name)
     assert value is None or (";" not in value and value == value.strip(" \t"))
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.from_regex("[a-z]{1,3}", fullmatch=True), st.from_regex("[a-z=]{0,5}", fullmatch=True)
