@@ -1,0 +1,207 @@
+"""The scenarios of speed: pass-through, sizes, shadow and isolation, each with its bars."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmarks.figures import (
+    Bar,
+    Latency,
+    Sample,
+    Section,
+    latency_bar,
+    median_of,
+    paired_ratio,
+    plain,
+)
+from benchmarks.measuring import Settings, Target, at_rate, request_file, saturate
+from benchmarks.memory import measure_memory
+from benchmarks.stage import Stage
+
+SPEED_HEADER = (
+    "",
+    "req/CPU-s",
+    "user µs",
+    "system µs",
+    "req/s",
+    "core busy",
+    "p50 ms*",
+    "p99 ms*",
+    "errors",
+)
+FLOOR = "bare backend (the floor)"
+# How far below its own saturation a proxy must be kept to be measured at the common rate.
+HEADROOM = 0.75
+
+
+def measure_pass_through(stage: Stage, settings: Settings) -> list[Section]:
+    """`legacy-only` beside the proxies that people use, then p99 at a fixed rate."""
+    file = request_file(stage, "/api/")
+    names = settings.chosen("nginx", "haproxy", "aiohttp", "banyan")
+    targets = [Target(name, name, file) for name in names]
+    samples = saturate(stage, settings, targets)
+    section = speed_section("pass-through (200 B answers, 10 headers each way)", samples)
+    section.bars += ratio_bars(
+        samples, ("banyan", "nginx", 0.5), ("banyan", "haproxy", None), ("banyan", "aiohttp", 4)
+    )
+    floor = Target(FLOOR, "backend", file)
+    leader = "banyan" if "banyan" in samples else names[0]
+    rates = half_of_saturation(samples, leader)
+    rates[FLOOR] = rates[leader]
+    latencies = at_rate(stage, settings, [floor, *targets], rates)
+    return [section, latency_section("pass-through at a fixed rate", latencies)]
+
+
+def measure_sizes(stage: Stage, settings: Settings) -> list[Section]:
+    """Pass-through with larger answers, and with more headers."""
+    names = settings.chosen("nginx", "haproxy", "aiohttp", "banyan")
+    sections = []
+    for title, prefix, more in (
+        ("pass-through, 20 headers each way", "/headers/", True),
+        ("pass-through, 16 KiB answers", "/16k/", False),
+        ("pass-through, 64 KiB answers", "/64k/", False),
+    ):
+        file = request_file(stage, prefix, more_headers=more)
+        samples = saturate(stage, settings, [Target(name, name, file) for name in names])
+        section = speed_section(title, samples)
+        section.bars += ratio_bars(
+            samples, ("banyan", "nginx", 0.5), ("banyan", "haproxy", None), ("banyan", "aiohttp", 4)
+        )
+        sections.append(section)
+    return sections
+
+
+def measure_shadow(stage: Stage, settings: Settings) -> list[Section]:
+    """Every request also to the second backend, beside nginx with `mirror`."""
+    file = request_file(stage, "/api/")
+    names = settings.chosen("nginx", "nginx mirror", "banyan", "banyan shadow")
+    targets = [Target(name, name, file) for name in names]
+    samples = saturate(stage, settings, targets)
+    section = speed_section("shadow-read of every request", samples, mirrored=True)
+    section.bars += ratio_bars(
+        samples,
+        ("banyan shadow", "nginx mirror", 1.2),
+        ("banyan shadow", "banyan", 0.3),
+        ("banyan shadow", "nginx", 0.3),
+        ("nginx mirror", "nginx", None),
+    )
+    if "banyan shadow" in samples:
+        share = median_of(samples["banyan shadow"], lambda one: one.mirrored)
+        section.bars.append(Bar("reads that reached the second backend", share, 0.99, unit=""))
+    leader = "banyan shadow" if "banyan shadow" in samples else names[0]
+    rates = half_of_saturation(samples, leader)
+    rates[FLOOR] = rates[leader]
+    floor = Target(FLOOR, "backend", file)
+    latencies = at_rate(stage, settings, [floor, *targets], rates)
+    return [section, latency_section("shadow-read at a fixed rate", latencies)]
+
+
+def measure_isolation(stage: Stage, settings: Settings) -> list[Section]:
+    """The client's p99 while the shadow is well, slow, hanging or refusing."""
+    if not settings.chosen("banyan"):
+        return []
+    plain_file = request_file(stage, "/api/")
+    targets = [
+        Target(FLOOR, "backend", plain_file),
+        Target("legacy-only", "banyan", plain_file),
+        Target("shadow well", "banyan shadow", plain_file),
+        Target("shadow slow (200 ms)", "banyan shadow", request_file(stage, "/slow/")),
+        Target("shadow hanging", "banyan shadow", request_file(stage, "/hanging/")),
+        Target("shadow refusing", "banyan shadow", request_file(stage, "/refusing/")),
+    ]
+    found = saturate(stage, replace(settings, rounds=min(settings.rounds, 3)), [targets[2]])
+    rate = median_of(found["shadow well"], lambda one: one.per_second) / 2
+    latencies = at_rate(stage, settings, targets, {one.label: rate for one in targets})
+    section = latency_section("isolation: the client's time beside any shadow", latencies)
+    base = latencies["legacy-only"]
+    for target in targets[2:]:
+        section.bars.append(
+            latency_bar(
+                f"p99 with {target.label}, against legacy-only", latencies[target.label], base
+            )
+        )
+    for label, rounds in latencies.items():
+        errors = sum(one.errors for one in rounds)
+        if errors:
+            section.bars.append(
+                Bar(f"failed requests with {label}", errors, 0, at_least=False, unit="")
+            )
+    return [section]
+
+
+SCENARIOS: dict[str, Callable[[Stage, Settings], list[Section]]] = {
+    "pass-through": measure_pass_through,
+    "shadow": measure_shadow,
+    "isolation": measure_isolation,
+    "sizes": measure_sizes,
+    "memory": measure_memory,
+}
+
+
+def half_of_saturation(samples: dict[str, list[Sample]], leader: str) -> dict[str, float]:
+    """The common rate, half of what saturates the leader; less for a proxy it would overload."""
+    saturation = {
+        name: median_of(rounds, lambda one: one.per_second) for name, rounds in samples.items()
+    }
+    rate = saturation[leader] / 2
+    return {name: rate if rate <= HEADROOM * own else own / 2 for name, own in saturation.items()}
+
+
+def speed_section(
+    title: str, samples: dict[str, list[Sample]], *, mirrored: bool = False
+) -> Section:
+    header = (*SPEED_HEADER, "shadowed") if mirrored else SPEED_HEADER
+    section = Section(title, header, raw={"saturated": plain(samples)})
+    for name, rounds in samples.items():
+        row = [
+            name,
+            f"{median_of(rounds, lambda one: one.per_cpu_second):,.0f}",
+            f"{median_of(rounds, lambda one: one.user_us):.1f}",
+            f"{median_of(rounds, lambda one: one.system_us):.1f}",
+            f"{median_of(rounds, lambda one: one.per_second):,.0f}",
+            f"{median_of(rounds, lambda one: one.busy):.0%}",
+            f"{median_of(rounds, lambda one: one.p50_ms):.2f}",
+            f"{median_of(rounds, lambda one: one.p99_ms):.2f}",
+            f"{sum(one.errors for one in rounds)}",
+        ]
+        if mirrored:
+            row.append(f"{median_of(rounds, lambda one: one.mirrored):.1%}")
+        section.rows.append(tuple(row))
+        errors = sum(one.errors for one in rounds)
+        if errors and name.startswith("banyan"):
+            section.bars.append(
+                Bar(f"failed requests of {name}", errors, 0, at_least=False, unit="")
+            )
+    section.notes.append("* of a saturated proxy, from wrk; the next table is what a client sees")
+    return section
+
+
+def latency_section(title: str, latencies: dict[str, list[Latency]]) -> Section:
+    section = Section(
+        title,
+        ("", "rate", "p50 ms", "p99 ms", "max ms", "errors"),
+        raw={"fixed_rate": plain(latencies)},
+    )
+    for name, rounds in latencies.items():
+        section.rows.append(
+            (
+                name,
+                f"{rounds[0].rate:,.0f}",
+                f"{median_of(rounds, lambda one: one.p50_ms):.2f}",
+                f"{median_of(rounds, lambda one: one.p99_ms):.2f}",
+                f"{median_of(rounds, lambda one: one.max_ms):.1f}",
+                f"{sum(one.errors for one in rounds)}",
+            )
+        )
+    return section
+
+
+def ratio_bars(
+    samples: dict[str, list[Sample]], *wanted: tuple[str, str, float | None]
+) -> list[Bar]:
+    """Paired ratios of requests per CPU-second; a bound of None is only for information."""
+    bars = []
+    for above, below, bound in wanted:
+        if above in samples and below in samples:
+            ratio = paired_ratio(samples[above], samples[below], lambda one: one.per_cpu_second)
+            bars.append(Bar(f"{above} / {below}, requests per CPU-second", ratio, bound))
+    return bars
