@@ -31,8 +31,9 @@ def draw(route_name: str, key: str) -> float:
     return drawer(route_name)(key)
 
 
+@lru_cache(maxsize=1024)
 def drawer(route_name: str) -> Callable[[str], float]:
-    """`draw` for one route, with the part that is the same for all keys done once.
+    """`draw` for one route, with the part that is the same for all keys done once and kept.
 
     BLAKE2b keyed with the route's name (hashed first, as a key has at most 64 bytes). The upper
     48 bits of 64 are the draw.
