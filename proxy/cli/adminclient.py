@@ -1,0 +1,116 @@
+"""The admin API as the commands ask it: where it is, one GET, and errors in one paragraph."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+TIMEOUT_S = 10.0
+ELSEWHERE = "--config FILE or --admin URL says where else to look."
+
+_ADMIN = re.compile(
+    r"(?:http://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+):(?P<port>[0-9]{1,5})/?"
+)
+
+
+class AdminError(Exception):
+    """The admin API cannot be asked, or refuses; the text is one paragraph for the user."""
+
+
+def admin_address(admin: str | None, config_path: Path) -> str:
+    """Where the admin API is: `http://HOST:PORT` or `unix:/PATH`.
+
+    Taken from `admin` if given, else from the configuration. Raises AdminError.
+    """
+    if admin is not None:
+        if admin.startswith("unix:/"):
+            return admin
+        if not (parts := _ADMIN.fullmatch(admin)):
+            raise AdminError(f"--admin {admin} is neither http://HOST:PORT nor unix:/PATH.")
+        return f"http://{parts['host']}:{parts['port']}"
+    return _configured_address(config_path)
+
+
+def _configured_address(config_path: Path) -> str:
+    # Here, since checking a file takes half a second of imports that --admin does not need.
+    from proxy.config import load
+    from proxy.config.addresses import TcpAddress, UnixAddress
+
+    loaded = load(config_path, os.environ)
+    if loaded.config is None:
+        errors = [finding for finding in loaded.findings if finding.severity == "error"]
+        more = f" (and {len(errors) - 1} more; see banyan check)" if len(errors) > 1 else ""
+        raise AdminError(
+            f"The configuration does not say where the admin API is: {errors[0]}{more}. "
+            "--admin URL names it without a configuration."
+        )
+    listen = loaded.config.admin.listen
+    if isinstance(listen, UnixAddress):
+        return str(listen)
+    if listen.port == 0:
+        raise AdminError(
+            f"{config_path} lets the system choose the port of the admin API (port 0); "
+            "--admin URL says which one it is."
+        )
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+    return f"http://{TcpAddress(here, listen.port)}"
+
+
+class AdminClient:
+    """Asks the admin API at `address`; a connection for each question."""
+
+    def __init__(self, address: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.address = address
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """The JSON object at `path`. Raises AdminError."""
+        connector: aiohttp.BaseConnector
+        if self.address.startswith("unix:"):
+            connector = aiohttp.UnixConnector(self.address.removeprefix("unix:"))
+            url = f"http://localhost{path}"
+        else:
+            connector, url = aiohttp.TCPConnector(), self.address + path
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
+                session.get(url, allow_redirects=False) as answer,
+            ):
+                status, body = answer.status, await _object(answer)
+        except TimeoutError:
+            raise AdminError(
+                f"The admin API at {self.address} did not answer within "
+                f"{self._timeout.total:g} s. {ELSEWHERE}"
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise AdminError(
+                f"The admin API at {self.address} cannot be reached ({_reason(error)}). Is "
+                f"banyan serve running with this configuration? {ELSEWHERE}"
+            ) from None
+        if body is None or (status == 200) == ("detail" in body and "title" in body):
+            raise AdminError(
+                f"What answers at {self.address} is not the admin API of Banyan (status {status}). "
+                f"{ELSEWHERE}"
+            )
+        if status != 200:
+            raise AdminError(f"The admin API refuses (status {status}): {body['detail']}")
+        return body
+
+
+async def _object(answer: aiohttp.ClientResponse) -> dict[str, Any] | None:
+    try:
+        body = await answer.json(content_type=None)
+    except ValueError:
+        return None
+    return dict(body) if isinstance(body, Mapping) else None
+
+
+def _reason(error: Exception) -> str:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.strerror:
+        # asyncio's text repeats the address; the number's own words do not.
+        return os.strerror(cause.errno).lower() if cause.errno else cause.strerror
+    return str(cause) or type(cause).__name__
