@@ -39,8 +39,60 @@ class Position:
     column: int = 1
 
 
-# code: (severity, what it means and the way out). `docs/configuration.md` lists the same codes.
-CODES: dict[str, tuple[Severity, str]] = {}
+# code: (severity, what it means). `docs/configuration.md` has the same codes with their way out.
+CODES: dict[str, tuple[Severity, str]] = {
+    # The file as text and as YAML.
+    "UNREADABLE": ("error", "the file is missing, too large, empty, no file, or not UTF-8"),
+    "SYNTAX": ("error", "the file is not YAML"),
+    "TOO_DEEP": ("error", "values are nested too deep"),
+    "TOO_MANY_NODES": ("error", "too many values once aliases are expanded"),
+    "TAG": ("error", "a YAML tag"),
+    "BAD_KEY": ("error", "a key that is not text, or a merge key"),
+    "DUPLICATE_KEY": ("error", "a key twice in one mapping"),
+    "ENVIRONMENT": ("error", "${NAME} of a variable that is not set"),
+    # Keys and values, one by one.
+    "UNKNOWN_KEY": ("error", "a key that does not exist"),
+    "MISSING_KEY": ("error", "a key that is needed"),
+    "BAD_VALUE": ("error", "a value of the wrong type or form"),
+    "BAD_ROUTE_KEY": ("error", "a route key that is not [METHOD[,METHOD] ][host]/path"),
+    # What does not fit together.
+    "DUPLICATE_ROUTE": ("error", "two routes that take the same requests"),
+    "DUPLICATE_NAME": ("error", "two routes of one name"),
+    "UNKNOWN_BACKEND": ("error", "a side names a backend that is not in backends"),
+    "BAD_REWRITE": ("error", "a rewrite that does not fit the route's path"),
+    "BAD_STICKY": ("error", "a sticky parameter that the route's path does not have"),
+    "BAD_LADDER": ("error", "an advance that cannot be climbed"),
+    "BAD_FILE": ("error", "a certificate, key or CA that cannot be used"),
+    "ADMIN_EXPOSED": ("error", "the admin API off loopback without access control"),
+    "LISTEN_CLASH": ("error", "proxy and admin API on one address"),
+    "BACKEND_LOOP": ("error", "a backend that is this proxy"),
+    # Unwise, or not as it seems.
+    "NOT_ACTIVE": ("warning", "a legal key that is not acted on yet"),
+    "SPLIT_METHODS": ("warning", "reads and writes of one path on different routes"),
+    "SPLIT_WRITES": ("warning", "writes: split is right only on one database"),
+    "PHASE_SKIPPED": ("warning", "an edit that leaves out a phase"),
+    "MISSED_WRITES": ("warning", "an edit toward a side that has missed writes"),
+    "UNSAFE_SAFE_METHOD": ("warning", "a read that likely changes something is sent twice"),
+    "CANNOT_FIRE": ("warning", "a threshold that can never be reached"),
+    "NOTHING_SHADOWED": ("warning", "a phase that shadows, with nothing to shadow"),
+    "STICKY_BEHIND_PROXY": ("warning", "client-ip where all clients have one address"),
+    "SAME_BACKEND": ("warning", "both sides are one system"),
+    "SHADOWED_ROUTE": ("warning", "a route that loses requests to one with a longer path"),
+    "ACK_TIMEOUT": ("warning", "ack_timeout beyond the backend's own timeout"),
+    "READ_YOUR_WRITES": ("warning", "ack: authoritative while new answers reads"),
+    "FALLBACK_NEVER": ("warning", "fallback_after beyond the backend's own timeout"),
+    "REWRITE_COLLAPSES": ("warning", "a rewrite that sends all paths of a /* route to one"),
+    "SHADOW_STARVES": ("warning", "shadows may take every connection that clients need"),
+    "MEMORY": ("warning", "bounds that allow very much memory"),
+    "OVERRIDE_OPEN": ("warning", "anyone may choose the side"),
+    "TRUST_EVERYONE": ("warning", "X-Forwarded-* believed from everywhere"),
+    "PLAINTEXT": ("warning", "unencrypted over a public network"),
+    "TLS_UNVERIFIED": ("warning", "any certificate of the backend is accepted"),
+    "TLS_UNUSED": ("warning", "tls of a backend without an https address"),
+    "UNUSED_BACKEND": ("warning", "a backend that no route uses"),
+    "UNGUARDED_ADVANCE": ("warning", "a ladder with nothing that would go back"),
+    "RESTART_NEEDED": ("warning", "an edit that takes effect only after a restart"),
+}
 
 
 def finding(code: str, file: str, position: Position, key_path: str, text: str) -> Finding:

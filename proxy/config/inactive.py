@@ -1,0 +1,88 @@
+"""The keys of the contract that are parsed and checked but not acted on yet.
+
+One table: work that brings a feature deletes its row here, and the warning is gone.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proxy.config.findings import Finding
+from proxy.config.places import Places
+from proxy.config.schema import FileModel
+
+_COMPARED = "status, headers and body bytes are compared as they are"
+_REVERTS = "no route goes back by itself"
+
+# Key path: what does not happen yet. Keys of `defaults` count in each route as well.
+NOT_ACTIVE: dict[tuple[str, ...], str] = {
+    ("comparers",): "no comparison process is started",
+    ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
+    ("telemetry", "otlp"): "no spans are exported",
+    ("alerts",): "no webhook is called",
+    ("defaults", "compare", "ignore"): _COMPARED,
+    ("defaults", "compare", "unordered"): _COMPARED,
+    ("defaults", "compare", "tolerance"): _COMPARED,
+    ("defaults", "compare", "rename"): _COMPARED,
+    ("defaults", "compare", "redact"): "no body is kept or shown anywhere",
+    ("defaults", "compare", "noise"): "no request is sent to legacy twice",
+    ("defaults", "compare", "recheck"): "no request is asked again",
+    ("defaults", "compare", "with"): _COMPARED,
+    ("defaults", "revert", "divergence"): _REVERTS,
+    ("defaults", "revert", "errors"): _REVERTS,
+    ("defaults", "revert", "latency"): _REVERTS,
+    ("defaults", "revert", "min_samples"): _REVERTS,
+    ("defaults", "revert", "false_alarm"): _REVERTS,
+    ("defaults", "revert", "cooldown"): _REVERTS,
+    ("defaults", "revert", "to"): _REVERTS,
+    ("defaults", "advance"): "no route moves forward by itself",
+}
+
+REDIS = "redis is not used yet: state is kept in .banyan/state.db, by each machine for itself"
+
+
+def inactive_keys(value: Mapping[str, Any], places: Places) -> Iterator[Finding]:
+    """A warning for each key that is set away from its default and does nothing yet."""
+    for path in NOT_ACTIVE:
+        yield from _inactive(value, path, (), places)
+    state = value.get("state")
+    if isinstance(state, str) and state.startswith("redis"):
+        yield places.finding("NOT_ACTIVE", ("state",), REDIS)
+    for key, route in value["routes"].items():
+        if isinstance(route, dict) and not _SECTIONS.isdisjoint(route):
+            for path in _OF_ROUTES:
+                yield from _inactive(route, path, ("routes", key), places)
+
+
+_OF_ROUTES = [path[1:] for path in NOT_ACTIVE if path[0] == "defaults"]
+_SECTIONS = {path[0] for path in _OF_ROUTES}
+
+
+def _inactive(
+    value: Mapping[str, Any], path: tuple[str, ...], above: tuple[str, ...], places: Places
+) -> Iterator[Finding]:
+    here: Any = value
+    for part in path:
+        if not isinstance(here, dict) or part not in here:
+            return
+        here = here[part]
+    full = ("defaults", *path) if above else path
+    # null is the feature switched off: nothing is missing then.
+    if here is None or (here == _DEFAULTS[full] and type(here) is type(_DEFAULTS[full])):
+        return
+    effect = NOT_ACTIVE[full]
+    yield places.finding("NOT_ACTIVE", (*above, *path), f"is not acted on yet: {effect}")
+
+
+def _default(path: tuple[str, ...]) -> Any:
+    """The default of a key, from the one list of keys."""
+    node: Any = FileModel.model_json_schema()
+    root = node
+    for part in path:
+        node = node["properties"][part]
+        for each in (node, *node.get("anyOf", ())):
+            if "$ref" in each:
+                node = root["$defs"][each["$ref"].rpartition("/")[2]] | {"default": None}
+    return node["default"]
+
+
+_DEFAULTS = {path: _default(path) for path in NOT_ACTIVE}
