@@ -13,6 +13,7 @@ from proxy.admin.view import ConfigView, ReadyView, RouteView
 from proxy.observe import figures
 
 MAX_ROWS = 200
+MAX_FINDINGS = 10
 LINKS = {
     "/api/v1/routes": "routes",
     "/api/v1/config": "configuration",
@@ -41,7 +42,8 @@ th { font-weight: 600; font-size: .82rem; color: var(--quiet); vertical-align: b
 th, td { text-align: right; padding: .42rem .6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
-td { vertical-align: top } td div { font-size: .85rem }
+td { vertical-align: top }
+td div { font-size: .85rem; white-space: normal; max-width: 17rem; overflow-wrap: anywhere }
 nav a { margin-right: 1.1rem }
 """
 
@@ -120,9 +122,11 @@ def _notes(config: ConfigView, ready: ReadyView) -> Iterator[str]:
         yield _note(
             "bad", f"The last edit was refused, the table before it stays: {config.last_error.text}"
         )
-    for finding in config.findings:
+    for finding in config.findings[:MAX_FINDINGS]:
         place = f"{finding.file}:{finding.line}:{finding.column}"
         yield _note("warn", f"{place}: {finding.severity} {finding.code}: {finding.text}")
+    if (more := len(config.findings) - MAX_FINDINGS) > 0:
+        yield _note("warn", f"{more} more findings: see the configuration below")
     for reason in ready.unready:
         yield _note("bad", f"Not ready: {reason}")
     for worker in ready.workers:

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from proxy.admin.page import CONTENT_SECURITY_POLICY, MAX_ROWS, render_page
+from proxy.admin.page import CONTENT_SECURITY_POLICY, MAX_FINDINGS, MAX_ROWS, render_page
 from proxy.admin.view import ConfigError, ReadyView, WorkerView
 from proxy.core.messages import Counts
 from tests.admin.estate import WORKER, Estate, a_route
@@ -69,3 +69,13 @@ def test_of_very_many_routes_the_busiest_are_shown_in_the_order_of_the_file() ->
     shown = re.findall(r"<tr><td>(r\d+)<", page)
     assert shown == [f"r{number}" for number in range(MAX_ROWS, MAX_ROWS * 2)]
     assert f"{MAX_ROWS} busiest of {MAX_ROWS * 2} routes" in page
+
+
+def test_very_many_findings_do_not_bury_the_table() -> None:
+    estate = Estate()
+    estate.configuration = msgspec.structs.replace(
+        estate.configuration, findings=(FINDING,) * (MAX_FINDINGS + 7)
+    )
+    page = render(estate)
+    assert page.count("NOT_ACTIVE") == MAX_FINDINGS
+    assert "7 more findings" in page
