@@ -1,0 +1,130 @@
+"""The values the reconciler works on: what is known, what happened, what follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.core.model import Route, RouteState, Side
+from proxy.store.records import Change, Stored
+
+# A controller's revisions start above all of the controllers before it, so that a late Quiet can
+# never answer a pause it did not see. Decimal, to be readable; exact in JSON for ages.
+REVISIONS_PER_START = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now, on the wall (seconds since the epoch) and on a clock that never goes back."""
+
+    wall: float
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A move of write authority that is under way or waits for its next try.
+
+    `paused_at` is the revision that published the pause, None between two tries. `until` is on
+    the clock: when the pause is given up, or when the next try begins.
+    """
+
+    to: Side
+    since: float  # on the wall
+    paused_at: int | None
+    until: float
+    attempts: int = 1
+    quiet: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that decides. `states` is what was published last, `stored` what the store holds.
+
+    `frozen`: the store is out of reach and `stored` came from the local snapshot. Nothing can be
+    made durable, so every route stays as the snapshot has it.
+    """
+
+    slots: int
+    stored: Stored
+    revision: int
+    frozen: bool = False
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    states: Mapping[str, RouteState] = field(default_factory=dict)
+    moves: Mapping[str, Move] = field(default_factory=dict)
+    switch_timeout_s: float = 5.0
+
+    @classmethod
+    def begin(cls, slots: int, stored: Stored, frozen: bool = False) -> "World":
+        """What a controller that just started knows."""
+        return cls(slots, stored, stored.starts * REVISIONS_PER_START, frozen)
+
+    @property
+    def generation(self) -> int:
+        return self.stored.table.generation
+
+
+@dataclass(frozen=True, slots=True)
+class TableLoaded:
+    """A good file was read. `forced`: workers compile it again even if nothing changed."""
+
+    routes: tuple[Route, ...]
+    digest: str
+    switch_timeout_s: float = 5.0
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteMissed:
+    """A worker is about to send a write that this side will not get."""
+
+    route: str
+    side: Side
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotQuiet:
+    """A worker has no write of the route under way and holds new ones, as of that revision."""
+
+    slot: int
+    route: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotJoined:
+    """A worker connected: what its slot said before counts no more."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRead:
+    """The store was read again, after a commit of unknown outcome or a time out of reach."""
+
+    stored: Stored
+
+
+Event = TableLoaded | WriteMissed | SlotQuiet | SlotJoined | StoreRead
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something for the log, by its level ("info", "warning", "error")."""
+
+    level: str
+    event: str
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows. First `change` is made durable, then `world` holds, then it is published.
+
+    `new_table`: every worker gets a Full; otherwise those of `states` go out, if any.
+    """
+
+    world: World
+    change: Change = field(default_factory=Change)
+    new_table: bool = False
+    states: Mapping[str, RouteState] = field(default_factory=dict)
+    alarms: tuple[Alarm, ...] = ()
