@@ -218,7 +218,10 @@ async def _stream(
 async def _watch(
     client: AdminClient, patterns: Sequence[str], top: int | None, interval: float
 ) -> None:
-    """Refreshes in place. Only the first look may fail: later ones say so and go on."""
+    """Refreshes in place, or prints each look where there is no place to refresh.
+
+    Only the first look may fail: later ones say so under the last figures and go on.
+    """
     console = _console()
     data = await client.get("/api/v1/routes")
     seen, trouble = datetime.now(), ""
@@ -227,9 +230,11 @@ async def _watch(
             rows = max(console.height - LINES_AROUND_THE_TABLE, 3)
             selected = select(data, patterns, rows if top is None else top)
             state = Text(f"{client.address}  {seen:%H:%M:%S}", "dim")
-            live.update(
-                Group(state, "", routes_table(selected), Text(trouble, "red")), refresh=True
-            )
+            look = Group(state, "", routes_table(selected), Text(trouble, "red"))
+            if console.is_terminal:
+                live.update(look, refresh=True)
+            else:
+                console.print(look)
             await asyncio.sleep(interval)
             try:
                 data = await client.get("/api/v1/routes")
