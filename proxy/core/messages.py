@@ -118,9 +118,7 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     skipped: dict[str, int] = {}
     comparisons: dict[str, int] = {}
     errors: dict[str, int] = {}  # by side: transport failure, time-out or 5xx
-    events: dict[
-        str, int
-    ] = {}  # "fallback", "sticky_missing", "override", "second_write_failed"...
+    events: dict[str, int] = {}  # "fallback", "sticky_missing", "override", ...
     eligible: int = 0
     client_requests: int = 0
 
