@@ -91,10 +91,12 @@ def canonical_path(path: str) -> str | PathRefusal:
 def split_target(target: str, method: str | None = None) -> Target | PathRefusal:
     """Take a request target apart: origin-form, absolute-form or asterisk-form.
 
-    authority-form is refused, since CONNECT is not served. With `method` given, `*` is refused
-    for all but OPTIONS, and `OPTIONS http://host` means `*` (RFC 9112 §3.2.4). The path still has
-    to go through `canonical_path`.
+    authority-form is refused, since CONNECT is not served (501, RFC 9110 §9.3.6). With `method`
+    given, `*` is refused for all but OPTIONS, and `OPTIONS http://host` means `*` (RFC 9112
+    §3.2.4). The path still has to go through `canonical_path`.
     """
+    if method == "CONNECT":
+        return PathRefusal("connect", "CONNECT is not served", 501)
     if target.startswith("/"):
         path, mark, query = target.partition("?")
         return Target(path, mark + query)

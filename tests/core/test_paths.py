@@ -297,6 +297,13 @@ def test_asterisk_is_for_options_alone() -> None:
     assert split_target("http://h/", "OPTIONS") == Target("/", "", "h", "absolute")
 
 
+@pytest.mark.parametrize("text", ["h:443", "/", "*", "http://h/"])
+def test_connect_is_not_served(text: str) -> None:
+    refusal = split_target(text, "CONNECT")
+    assert isinstance(refusal, PathRefusal)
+    assert refusal.status == 501
+
+
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=255), max_size=40))
 def test_any_target_is_taken_apart_or_refused(text: str) -> None:
