@@ -43,6 +43,7 @@ def assemble(
         return None, table.findings
     config = Config(
         file=file,
+        shown_as=places.file,
         text_digest=text_digest,
         listen=model.listen or LISTEN,
         workers=resolve.workers_of(model.workers),

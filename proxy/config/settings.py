@@ -93,6 +93,7 @@ class Config:
     """The whole file, every default filled in."""
 
     file: Path  # absolute; relative paths in the file resolve against its directory
+    shown_as: str  # the file as the user named it, for findings
     text_digest: str  # of the file's bytes and the environment values it took
     listen: Address
     workers: int  # `auto` resolved
