@@ -11,6 +11,7 @@ import msgspec
 
 from proxy.core.contenders import Passed, contenders
 from proxy.core.forwarding import TrustCheck, client_address
+from proxy.core.message import list_members
 from proxy.core.model import UNMATCHED, Compare, Override, Route, RouteState, Side
 from proxy.core.paths import PathRefusal, canonical_path, split_target
 from proxy.core.patterns import normal_host
@@ -224,7 +225,7 @@ def _override(
 def _drawn(route: Route, state: RouteState, request: Request, result: Explanation) -> Draw:
     sticky = route.sticky
     name = sticky_header(sticky)
-    header = request.header(name, "; " if name == "cookie" else ", ") if name else None
+    header = request.header(name, "; ") if name is not None else None
     key = sticky_key(sticky, header, result.params, result.client_ip)
     value = draw(route.name, key.value)
     return Draw(
@@ -240,8 +241,12 @@ def _drawn(route: Route, state: RouteState, request: Request, result: Explanatio
 def _never_shadowed(request: Request) -> str | None:
     """What makes this request one that only the answering side gets, in words."""
     upgrade = request.header("upgrade")
-    connection = (request.header("connection") or "").lower().replace(" ", "").split(",")
-    if upgrade is not None and "upgrade" in connection and upgrade.lower() != "h2c":
+    connection = (request.header("connection") or "").encode("latin-1", "replace")
+    if (
+        upgrade is not None
+        and b"upgrade" in list_members(connection)
+        and b"h2c" not in list_members(upgrade.encode("latin-1", "replace"))
+    ):
         return f"an upgrade ({upgrade})"
     if any("text/event-stream" in value for _, value in request.headers):
         return "an event stream"

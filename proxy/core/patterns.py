@@ -7,12 +7,12 @@ for it (UTF-8, escaped).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from proxy.core.model import UNMATCHED, Route
+from proxy.core.model import Route
 from proxy.core.paths import PathRefusal, canonical_path
 
 MAX_SEGMENTS: Final = 128
@@ -107,15 +107,6 @@ class Rewrite(msgspec.Struct, frozen=True):
         return result or "/"
 
 
-def pattern_problem(path: str) -> str | None:
-    """What is wrong with the path of a route, in words; None when nothing is."""
-    try:
-        Pattern.parse(path)
-    except ValueError as problem:
-        return str(problem)
-    return None
-
-
 def rewrite_problem(path: str, template: str) -> str | None:
     """What is wrong with the rewrite of a route of that path; None when nothing is."""
     try:
@@ -123,28 +114,6 @@ def rewrite_problem(path: str, template: str) -> str | None:
     except ValueError as problem:
         return str(problem)
     return None
-
-
-def conflicts(routes: Iterable[Route]) -> Iterator[tuple[Route, Route]]:
-    """Pairs (earlier, later) of routes that some request would fit equally well.
-
-    Their paths differ at most in the names of parameters, their hosts are the same, and they name
-    a method both, or none. Routes with a `pattern_problem` are passed over.
-    """
-    seen: dict[tuple[tuple[str, ...], bool, str | None, str | None], Route] = {}
-    for route in routes:
-        if route.name == UNMATCHED or pattern_problem(route.path) is not None:
-            continue
-        pattern = Pattern.parse(route.path)
-        host = normal_host(route.host) if route.host else None
-        others: list[Route] = []
-        for method in dict.fromkeys(route.methods or (None,)):
-            key = (pattern.nameless, pattern.tail, host, method)
-            other = seen.setdefault(key, route)
-            if other is not route and other not in others:
-                others.append(other)
-        for other in others:
-            yield other, route
 
 
 def specificity(route: Route, method: str) -> tuple[tuple[int, ...], int, int]:

@@ -90,7 +90,9 @@ class RouteTable(Generic[T]):
         """Compile the routes; `payload` makes what a match will hand out for a route.
 
         The unmatched route is left out: `match` says None and the caller knows what to do. Raises
-        ValueError for routes in which `pattern_problem` or `conflicts` would have found something.
+        ValueError for a path that is no Pattern, and for two routes that would take the same
+        requests (same host, a method in common or none named, paths that differ at most in the
+        names of parameters); a file with such routes is refused long before.
         """
         for table in build_in_slices(routes, payload, 1 << 30):
             if table is not None:

@@ -62,8 +62,8 @@ def sticky_key(
 ) -> StickyKey:
     """The key by which a request is drawn.
 
-    `header` is the value of the header `sticky_header` names (several Cookie lines joined with
-    "; "), None when there is none. A key that is absent or empty is missing.
+    `header` is the value of the header `sticky_header` names (several lines joined with "; "),
+    None when there is none. A key that is absent or empty is missing.
     """
     if sticky.kind == "client-ip":
         return StickyKey(client_ip)

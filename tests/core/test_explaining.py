@@ -23,10 +23,9 @@ from proxy.core.model import (
     Side,
     Sticky,
 )
-from proxy.core.patterns import conflicts
 from proxy.core.routing import RouteTable
 from proxy.core.sticky import draw
-from tests.core.test_routing import REQUEST_PATHS, ROUTE_KEYS, route
+from tests.core.test_routing import REQUEST_PATHS, ROUTE_KEYS, route, without_clashes
 
 LEGACY, NEW = Side.LEGACY, Side.NEW
 ELSE = Route(UNMATCHED, UNMATCHED, (), None, "/*", LEGACY_ONLY)
@@ -273,10 +272,7 @@ def test_reasons_of_the_routes_that_lost(
 @given(st.lists(ROUTE_KEYS, max_size=8), st.sampled_from(["GET", "HEAD", "PUT"]), REQUEST_PATHS)
 def test_the_beaten_would_win_in_their_order(keys: list[str], method: str, path: str) -> None:
     """Without the winner the first of the beaten gets the request, and so on to the last."""
-    routes: list[Route] = []
-    for key in keys:
-        if not list(conflicts([*routes, route(key)])):
-            routes.append(route(key))
+    routes = without_clashes(keys)
     order = []
     left = list(routes)
     while match := RouteTable.build(left, lambda each: each).match(method, "h", path):

@@ -6,9 +6,7 @@ from proxy.core.model import LEGACY_ONLY, Route
 from proxy.core.patterns import (
     MAX_SEGMENTS,
     Pattern,
-    conflicts,
     normal_host,
-    pattern_problem,
     rewrite_problem,
     specificity,
 )
@@ -31,7 +29,6 @@ from proxy.core.patterns import (
 )
 def test_pattern_is_taken_apart(path: str, segments: tuple[str, ...], tail: bool) -> None:
     assert Pattern.parse(path) == Pattern(segments, tail)
-    assert pattern_problem(path) is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +62,6 @@ def test_pattern_is_taken_apart(path: str, segments: tuple[str, ...], tail: bool
 def test_problem_is_named(path: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Pattern.parse(path)
-    assert pattern_problem(path)
 
 
 @pytest.mark.parametrize(
@@ -103,15 +99,6 @@ def test_rewrite_without_a_problem() -> None:
 def test_hosts_are_compared_without_case_port_and_dot(host: str, normal: str) -> None:
     assert normal_host(host) == normal
     assert normal_host(normal) == normal
-
-
-def test_three_routes_in_conflict_are_two_pairs() -> None:
-    keys = ("GET", "POST"), ("GET",), ("GET", "POST"), ("PUT",), ()
-    routes = [
-        Route(f"r{n}", "/a", methods, None, "/a", LEGACY_ONLY) for n, methods in enumerate(keys)
-    ]
-    pairs = [(earlier.name, later.name) for earlier, later in conflicts(routes)]
-    assert pairs == [("r0", "r1"), ("r0", "r2")]
 
 
 def test_specificity_orders_path_then_host_then_method() -> None:
