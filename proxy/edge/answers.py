@@ -1,0 +1,70 @@
+"""The answers that the proxy gives by itself: problem+json (RFC 9457), with the request id."""
+
+import json
+import time
+from http import HTTPStatus
+
+# Statuses whose cause passes: the client may come again after so many seconds.
+RETRY_AFTER_S = 1
+
+
+class HttpDate:
+    """The Date header's value, made once a second."""
+
+    __slots__ = ("_second", "_value")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._value = b""
+
+    def now(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._value = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second)).encode(
+                "ascii"
+            )
+        return self._value
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: bytes,
+    date: bytes,
+    *,
+    keep_alive: bool,
+    without_body: bool = False,
+    minor: int = 1,
+) -> bytes:
+    """A whole response. `code` is a stable word for machines, `detail` a sentence for people."""
+    try:
+        title = HTTPStatus(status).phrase
+    except ValueError:
+        title = "Error"
+    body = json.dumps(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": request_id.decode("latin-1"),
+        }
+    ).encode()
+    lines = [
+        b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: application/problem+json\r\n"
+        b"Content-Length: %d\r\nCache-Control: no-store\r\nX-Request-Id: %b\r\n"
+        % (status, title.encode("ascii"), date, len(body), request_id)
+    ]
+    if status == 503:
+        lines.append(b"Retry-After: %d\r\n" % RETRY_AFTER_S)
+    if not keep_alive:
+        lines.append(b"Connection: close\r\n")
+    elif minor == 0:
+        lines.append(b"Connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    if not without_body:
+        lines.append(body)
+    return b"".join(lines)

@@ -1,0 +1,346 @@
+"""One connection to a backend: frames requests out, responses in, one exchange at a time.
+
+The connection knows framing and nothing of routes. It hands what it reads to its exchange's
+sink and clears the exchange before it says that the response is complete, so that the sink may
+use the connection again at once. What is not clean HTTP/1 ends the exchange as PROTOCOL.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, cast
+
+from proxy.core.chunked import ChunkedDecoder, ChunkedError, chunk, last_chunk
+from proxy.core.message import CHUNKED, Refusal, ResponseHead, parse_response_head
+from proxy.core.model import Failure, FailureKind
+from proxy.edge.wheel import Timed
+
+if TYPE_CHECKING:
+    from proxy.edge.exchange import Exchange
+    from proxy.edge.pool import Endpoint, Pool
+
+MAX_HEAD_BYTES = 256 << 10
+WRITE_HIGH_BYTES = 128 << 10
+WRITE_LOW_BYTES = 32 << 10
+
+_IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
+
+
+class BackendConnection(asyncio.Protocol, Timed):
+    """A pooled connection. Owned by its pool from creation to `connection_lost`."""
+
+    __slots__ = (
+        "born",
+        "buffer",
+        "busy",
+        "closing",
+        "decoder",
+        "endpoint",
+        "exchange",
+        "handed",
+        "head",
+        "idle_limit_s",
+        "idle_since",
+        "left",
+        "paused",
+        "pool",
+        "request_open",
+        "role_shadow",
+        "served",
+        "state",
+        "transport",
+    )
+
+    def __init__(self, pool: "Pool", endpoint: "Endpoint") -> None:
+        Timed.__init__(self)
+        self.pool = pool
+        self.endpoint = endpoint
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.exchange: Exchange | None = None
+        self.state = _IDLE
+        self.buffer = b""
+        self.left = 0
+        self.decoder: ChunkedDecoder | None = None
+        self.head: ResponseHead | None = None
+        self.request_open = False  # request bytes are still to come
+        self.served = 0  # responses completed
+        self.closing = False
+        self.paused = False
+        self.idle_since = 0.0
+        self.idle_limit_s = 0.0
+        self.born = pool.wheel.now
+        self.busy = False  # counted as outstanding
+        self.handed = False  # the pool has it: from then on its loss is the pool's to count
+        self.role_shadow = False
+
+    # What the exchange asks for
+
+    def begin(self, exchange: "Exchange", request: bytes, request_open: bool) -> None:
+        """Send a request head (and what there is of its body) and await the response."""
+        self.exchange = exchange
+        self.state = _HEAD
+        self.request_open = request_open
+        self.transport.write(request)
+
+    def send(self, data: bytes, framing: int) -> None:
+        """Send a piece of the request's body."""
+        if not self.closing:
+            self.transport.write(chunk(data) if framing == CHUNKED else data)
+
+    def finish(self, framing: int, trailers: bytes) -> None:
+        """The request's body is complete."""
+        self.request_open = False
+        if framing == CHUNKED and not self.closing:
+            self.transport.write(last_chunk(trailers))
+
+    def send_raw(self, data: bytes) -> None:
+        """Tunnel bytes."""
+        if not self.closing:
+            self.transport.write(data)
+
+    def end_half(self) -> None:
+        """The client of a tunnel has said all it will."""
+        if not self.closing:
+            if self.endpoint.is_tls:
+                self.close()
+            else:
+                self.transport.write_eof()
+
+    def pause(self) -> None:
+        if not self.paused and not self.closing:
+            self.paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self.paused and not self.closing:
+            self.paused = False
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the connection with a reset: a peer must not take a torn request for a whole one."""
+        self.exchange = None
+        if self.closing:
+            return
+        self.closing = True
+        reset_on_close(self.transport)
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection in peace."""
+        self.exchange = None
+        if not self.closing:
+            self.closing = True
+            self.transport.close()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            # Nobody asked: an answer to nothing would be taken for the next request's.
+            self.pool.discard(self)
+            return
+        exchange.answering = True
+        state = self.state
+        if state == _HEAD:
+            self._take_head(data)
+        elif state == _LENGTH:
+            self._touch(exchange)
+            self._take_length(exchange, data)
+        elif state == _CHUNKS:
+            self._touch(exchange)
+            self._take_chunks(exchange, data)
+        elif state == _CLOSE:
+            self._touch(exchange)
+            exchange.sink.on_data(exchange, data)
+        else:
+            exchange.sink.on_tunnel_data(data)
+
+    def eof_received(self) -> bool:
+        exchange = self.exchange
+        if exchange is not None and self.state == _TUNNEL:
+            exchange.sink.on_tunnel_eof()
+            return not self.endpoint.is_tls
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        exchange = self.exchange
+        self.exchange = None
+        self.pool.lost(self)
+        if exchange is None:
+            return
+        if self.state == _TUNNEL:
+            exchange.sink.on_tunnel_lost()
+        elif self.state == _CLOSE and exc is None:
+            exchange.complete(b"")
+        else:
+            detail = str(exc) if exc else "the backend closed the connection"
+            exchange.fail(Failure(FailureKind.RESET, detail, sent=True))
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.sink.on_upload_paused(self.exchange)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.sink.on_upload_resumed(self.exchange)
+
+    def on_deadline(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self.pool.discard(self)
+        elif self.paused and not exchange.out_of_time():
+            # The client is the slow one; its own deadline decides.
+            self._touch(exchange)
+        else:
+            waiting_for_head = self.state == _HEAD and not self.request_open
+            kind = FailureKind.TIMEOUT if waiting_for_head else FailureKind.IDLE
+            detail = "no response headers in time" if waiting_for_head else "no byte for too long"
+            self.abort()
+            exchange.fail(Failure(kind, detail, sent=True))
+
+    # Reading the response
+
+    def _touch(self, exchange: "Exchange") -> None:
+        self.pool.wheel.set(self, exchange.within_limit(self.pool.backend.idle_timeout_s))
+
+    def _take_head(self, data: bytes) -> None:
+        exchange = cast("Exchange", self.exchange)
+        if self.buffer:
+            data = self.buffer + data
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
+                    self._protocol_failure(exchange, "the backend does not answer in HTTP/1")
+                else:
+                    self.buffer = data
+                return
+            size = len(data)
+            head = parse_response_head(data if end == size else data[:end])
+            if isinstance(head, Refusal):
+                self._protocol_failure(exchange, head.text)
+                return
+            data = b"" if end == size else data[end:]
+            if head.status >= 200:
+                break
+            if head.status == 101:
+                self._switch(exchange, head, data)
+                return
+            exchange.sink.on_interim(exchange, head)
+            if self.exchange is not exchange:
+                return
+            self._touch_head(exchange)
+            if not data:
+                self.buffer = b""
+                return
+        self.buffer = b""
+        self.head = head
+        framing = head.framing(exchange.method)
+        if framing == 0:
+            exchange.on_head(head, 0)
+            if self.exchange is exchange:
+                self._complete(exchange, data, b"")
+            return
+        self._touch(exchange)
+        if framing > 0:
+            self.state = _LENGTH
+            self.left = framing
+        elif framing == CHUNKED:
+            self.state = _CHUNKS
+            self.decoder = ChunkedDecoder()
+        else:
+            self.state = _CLOSE
+        exchange.on_head(head, framing)
+        if data and self.exchange is exchange:
+            if framing > 0:
+                self._take_length(exchange, data)
+            elif framing == CHUNKED:
+                self._take_chunks(exchange, data)
+            else:
+                exchange.sink.on_data(exchange, data)
+
+    def _touch_head(self, exchange: "Exchange") -> None:
+        if not self.request_open:
+            self.pool.wheel.set(self, exchange.within_limit(exchange.head_timeout_s))
+
+    def _take_length(self, exchange: "Exchange", data: bytes) -> None:
+        size = len(data)
+        left = self.left
+        if size < left:
+            self.left = left - size
+            exchange.sink.on_data(exchange, data)
+            return
+        self.left = 0
+        rest = b""
+        if size > left:
+            rest = data[left:]
+            data = data[:left]
+        exchange.sink.on_data(exchange, data)
+        if self.exchange is exchange:
+            self._complete(exchange, rest, b"")
+
+    def _take_chunks(self, exchange: "Exchange", data: bytes) -> None:
+        decoder = cast(ChunkedDecoder, self.decoder)
+        try:
+            pieces = decoder.feed(data)
+        except ChunkedError as error:
+            self._protocol_failure(exchange, str(error))
+            return
+        if pieces:
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            exchange.sink.on_data(exchange, piece)
+        if decoder.done and self.exchange is exchange:
+            self._complete(exchange, decoder.rest, decoder.trailers)
+
+    def _complete(self, exchange: "Exchange", rest: bytes, trailers: bytes) -> None:
+        """The response is whole: free the connection first, then tell the sink."""
+        head = cast(ResponseHead, self.head)
+        reusable = (
+            head.keep_alive
+            and not rest
+            and not self.request_open
+            and not self.closing
+            and self.state != _CLOSE
+        )
+        self.exchange = None
+        self.state = _IDLE
+        self.decoder = None
+        self.head = None
+        self.served += 1
+        if reusable:
+            if self.paused:
+                self.resume()
+            self.pool.release(self, head.special.get(b"keep-alive"))
+        else:
+            # Closing with a request body under way must not look like a whole request.
+            self.pool.discard(self)
+        exchange.complete(trailers)
+
+    def _switch(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
+        if not exchange.upgrade:
+            self._protocol_failure(exchange, "the backend switched protocols unasked")
+            return
+        self.state = _TUNNEL
+        self.buffer = b""
+        self.pool.wheel.forget(self)
+        exchange.head_at_now(head)
+        exchange.sink.on_switch(exchange, head)
+        if data and self.exchange is exchange:
+            exchange.sink.on_tunnel_data(data)
+
+    def _protocol_failure(self, exchange: "Exchange", detail: str) -> None:
+        self.abort()
+        exchange.fail(Failure(FailureKind.PROTOCOL, detail, sent=True))
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let the close send RST instead of FIN (SO_LINGER 0): what was cut must not look whole."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

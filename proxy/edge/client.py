@@ -1,0 +1,483 @@
+"""One client connection: heads in, one request at a time, answers out in order.
+
+Pipelined requests wait in the buffer until the answer before them is complete. What is refused
+closes the connection behind its answer, the framing being lost or the body unread: the answer is
+flushed, our half closed, and the rest read and thrown away for a short while, since a reset
+would take the answer with it.
+"""
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, cast
+
+from proxy.core.chunked import ChunkedDecoder, ChunkedError
+from proxy.core.forwarding import Peer
+from proxy.core.message import CHUNKED, Refusal, RequestHead, diagnose_request, parse_request_head
+from proxy.core.paths import PathRefusal, canonical_path, split_target
+from proxy.edge.answers import problem
+from proxy.edge.backend import reset_on_close
+from proxy.edge.reading import ReadRelay
+from proxy.edge.relay import Relay
+from proxy.edge.request import ForwardedRequest
+from proxy.edge.wheel import Timed
+from proxy.edge.writing import WriteRelay
+
+if TYPE_CHECKING:
+    from proxy.edge.context import Edge
+
+_HEAD, _BODY, _WAIT, _LINGER, _TUNNEL, _CLOSED = range(6)
+MAX_PIPELINED_BYTES = 64 << 10
+WRITE_HIGH_BYTES = 128 << 10
+WRITE_LOW_BYTES = 32 << 10
+LINGER_S = 2.0
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class ClientConnection(asyncio.Protocol, Timed):
+    """The server side of the data plane."""
+
+    __slots__ = (
+        "advancing",
+        "buffer",
+        "decoder",
+        "edge",
+        "eof",
+        "left",
+        "peer",
+        "reading_paused",
+        "received",
+        "relay",
+        "stalled_at",
+        "state",
+        "transport",
+        "writing_paused",
+    )
+
+    def __init__(self, edge: "Edge") -> None:
+        Timed.__init__(self)
+        self.edge = edge
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.state = _HEAD
+        self.buffer = b""
+        self.relay: Relay | None = None
+        self.decoder: ChunkedDecoder | None = None
+        self.left = 0  # bytes of the request body to come
+        self.received = 0  # bytes of a chunked request body so far
+        self.eof = False
+        self.advancing = False
+        self.reading_paused = False
+        self.writing_paused = False
+        self.stalled_at = -1  # bytes unsent when the write deadline was last looked at
+        self.peer: Peer | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
+        edge = self.edge
+        edge.clients.add(self)
+        if len(edge.clients) > edge.max_clients:
+            self.refuse(Refusal(503, "connections", "too many connections are open"))
+            return
+        edge.wheel.set(self, edge.limits.header_timeout_s)
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state == _HEAD:
+            if self.buffer:
+                data = self.buffer + data
+                self.buffer = b""
+            self._advance(data)
+        elif state == _BODY:
+            self._advance(data)
+        elif state == _WAIT:
+            self.buffer += data
+            if len(self.buffer) > MAX_PIPELINED_BYTES:
+                self.pause_reading()
+        elif state == _TUNNEL and self.relay is not None and self.relay.tunnel is not None:
+            self.relay.tunnel.from_client(data)
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        state = self.state
+        if state == _TUNNEL and self.relay is not None and self.relay.tunnel is not None:
+            self.relay.tunnel.client_eof()
+        elif state in (_HEAD, _LINGER):
+            self.close()
+        elif state == _BODY:
+            # The body can no longer become whole.
+            self.abort()
+        # Half-closed clients get their answer; with TLS there is no half-closing.
+        return not self.edge.is_tls and state != _CLOSED
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.state = _CLOSED
+        edge = self.edge
+        edge.wheel.forget(self)
+        edge.clients.discard(self)
+        relay, self.relay = self.relay, None
+        self.buffer = b""
+        self.decoder = None
+        if relay is not None:
+            relay.client_gone()
+        edge.check_drained()
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        if self.relay is not None:
+            self.relay.client_paused()
+        self.stalled_at = -1
+        self.edge.wheel.set(self, self.edge.limits.body_idle_s)
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self.state == _WAIT or self.state == _TUNNEL:
+            self.deadline = 0.0
+        if self.relay is not None:
+            self.relay.client_resumed()
+
+    def on_deadline(self) -> None:
+        edge = self.edge
+        state = self.state
+        if self.writing_paused:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent == self.stalled_at or state == _LINGER:
+                edge.tallies.refuse("client_stalled")
+                self.abort()
+            else:
+                self.stalled_at = unsent
+                edge.wheel.set(self, edge.limits.body_idle_s)
+        elif state == _HEAD:
+            if self.buffer:
+                edge.tallies.refuse("header_timeout")
+                self._answer_and_close(
+                    Refusal(408, "header_timeout", "the request head did not arrive in time")
+                )
+            else:
+                self.close()
+        elif state == _BODY:
+            if self.reading_paused:
+                # We made it wait: the backend's deadlines apply.
+                edge.wheel.set(self, edge.limits.body_idle_s)
+                return
+            edge.tallies.refuse("body_timeout")
+            refusal = Refusal(408, "body_timeout", "the request body stopped arriving")
+            if self.relay is None or not self.relay.refuse_body(refusal):
+                self.abort()
+        elif state == _LINGER:
+            self.abort()
+
+    # What relays ask for
+
+    def write(self, data: bytes) -> None:
+        """Send to the client; what comes after the end is dropped."""
+        if self.state != _CLOSED:
+            self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        if not self.reading_paused and self.state != _CLOSED:
+            self.reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.reading_paused and self.state != _CLOSED:
+            self.reading_paused = False
+            self.transport.resume_reading()
+            if self.state == _BODY:
+                self.edge.wheel.set(self, self.edge.limits.body_idle_s)
+
+    def answered(self, keep_alive: bool) -> None:
+        """The answer is complete: on to the next request, or to the end."""
+        self.relay = None
+        state = self.state
+        if state == _CLOSED:
+            return
+        if not keep_alive or state == _BODY:
+            self.finish()
+            return
+        if self.edge.draining:
+            self.finish()
+            return
+        self.state = _HEAD
+        if self.reading_paused:
+            self.resume_reading()
+        if not self.writing_paused:
+            self.edge.wheel.set(self, self.edge.limits.client_idle_s)
+        if not self.advancing:
+            if self.buffer:
+                data, self.buffer = self.buffer, b""
+                self._advance(data)
+            elif self.eof:
+                self.close()
+
+    def body_is_read(self) -> bool:
+        """Whether the whole request has been read, so that another may follow."""
+        return self.state != _BODY
+
+    def end_half(self) -> None:
+        """The backend of a tunnel has said all it will."""
+        if self.state != _CLOSED:
+            if self.edge.is_tls:
+                self.close()
+            else:
+                self.transport.write_eof()
+
+    def enter_tunnel(self) -> bytes:
+        """Become a tunnel; returns what the client has sent ahead."""
+        self.state = _TUNNEL
+        self.deadline = 0.0
+        data, self.buffer = self.buffer, b""
+        self.resume_reading()
+        return data
+
+    def finish(self) -> None:
+        """Close behind what was written, without losing it to a reset."""
+        self.buffer = b""
+        if self.state == _CLOSED:
+            return
+        if self.eof or self.edge.is_tls:
+            self.close()
+            return
+        self.state = _LINGER
+        self.resume_reading()
+        self.transport.write_eof()
+        self.edge.wheel.set(self, LINGER_S)
+
+    def drain(self) -> None:
+        """The worker stops: go now where no request is under way or has begun."""
+        if self.state == _HEAD and not self.buffer and self.relay is None:
+            self.close()
+
+    def close(self) -> None:
+        if self.state != _CLOSED:
+            self.state = _CLOSED
+            self.transport.close()
+            # A peer that takes nothing more would keep the transport open for ever.
+            self.edge.loop.call_later(LINGER_S, self.transport.abort)
+
+    def abort(self) -> None:
+        """Cut the connection: a torn answer must not look like a whole one."""
+        reset_on_close(self.transport)
+        self.transport.abort()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse what came before it had a route."""
+        self.edge.tallies.refuse(refusal.code)
+        self._answer_and_close(refusal)
+
+    def known_peer(self) -> Peer:
+        """Who is there. Looked up at the first request only: idle connections cost nothing."""
+        peer = self.peer
+        if peer is None:
+            name = self.transport.get_extra_info("peername")
+            if isinstance(name, tuple):
+                address = name[0].encode("ascii")
+                trusted = self.edge.table.trusted(address) if self.edge.table else False
+            else:
+                # A Unix socket: whoever the file's permissions let in is a proxy of this machine.
+                address, trusted = b"127.0.0.1", True
+            peer = Peer(address, trusted, b"https" if self.edge.is_tls else b"http")
+            self.peer = peer
+        return peer
+
+    # Reading requests
+
+    def _advance(self, data: bytes) -> None:
+        self.advancing = True
+        try:
+            while True:
+                state = self.state
+                if state == _HEAD and data:
+                    rest = self._take_head(data)
+                    if rest is None:
+                        self.buffer = data
+                        break
+                    data = rest
+                elif state == _BODY and data:
+                    data = self._take_body(data)
+                else:
+                    if state == _WAIT:
+                        self.buffer = data
+                    break
+        finally:
+            self.advancing = False
+        if self.eof and self.state == _HEAD:
+            self.close()
+
+    def _take_head(self, data: bytes) -> bytes | None:
+        """Handle one request head; returns the bytes behind it, None while it is incomplete."""
+        limits = self.edge.limits
+        end = data.find(b"\r\n\r\n") + 4
+        if data[:2] == b"\r\n":
+            # One empty line before a request line is forgiven (RFC 9112 §2.2).
+            if data[2:4] != b"\r\n" and len(data) > 2:
+                return self._take_head(data[2:])
+            if len(data) == 2:
+                return None
+        if end < 4:
+            self._check_partial(data)
+            return b"" if self.state != _HEAD else None
+        if end > limits.header_bytes:
+            self.refuse(_too_large(data, limits.header_bytes))
+            return b""
+        size = len(data)
+        head = parse_request_head(data if end == size else data[:end], limits.headers)
+        if type(head) is Refusal:
+            self.refuse(head)
+            return b""
+        head = cast(RequestHead, head)
+        target = head.target
+        authority: str | None = None
+        if target[0] == "/":
+            mark = target.find("?")
+            if mark < 0:
+                path, query = target, ""
+            else:
+                path, query = target[:mark], target[mark:]
+            canonical = canonical_path(path)
+        else:
+            split = split_target(target, head.method)
+            if isinstance(split, PathRefusal):
+                status = 501 if head.method == "CONNECT" else split.status
+                self.refuse(Refusal(status, split.code, split.detail))
+                return b""
+            path, query, authority = split.path, split.query, split.authority
+            canonical = "*" if path == "*" else canonical_path(path)
+        if type(canonical) is not str:
+            wrong = cast(PathRefusal, canonical)
+            self.refuse(Refusal(wrong.status, wrong.code, wrong.detail))
+            return b""
+        table = self.edge.table
+        if table is None:
+            self.refuse(Refusal(503, "not_ready", "the proxy has no routes yet"))
+            return b""
+        host = authority
+        if host is None:
+            host = head.special.get(b"host", b"").decode("latin-1")
+        match = table.routes.match(head.method, host, canonical)
+        peer = self.peer or self.known_peer()
+        if match is None:
+            service = table.unmatched
+            request = ForwardedRequest(self.edge, peer, head, canonical, query, {}, authority)
+        else:
+            service = match.payload
+            request = ForwardedRequest(
+                self.edge, peer, head, canonical, query, match.params, authority
+            )
+        framing = head.framing
+        limit = limits.request_body_bytes
+        if limit is not None and framing > limit:
+            self.refuse(Refusal(413, "request_body", f"the body is larger than {limit} bytes"))
+            return b""
+        relay: Relay = (
+            ReadRelay(self, service, request)
+            if head.method in service.safe_methods
+            else WriteRelay(self, service, request)
+        )
+        self.relay = relay
+        if framing == 0:
+            self.state = _WAIT
+            if not self.writing_paused:
+                self.deadline = 0.0
+        else:
+            self.state = _BODY
+            self.left = framing
+            self.received = 0
+            self.decoder = ChunkedDecoder(limits.header_bytes) if framing == CHUNKED else None
+            self.edge.wheel.set(self, limits.body_idle_s)
+        relay.start()
+        return b"" if end == size else data[end:]
+
+    def _check_partial(self, data: bytes) -> None:
+        """Refuse early what can no longer become a request head; begin its deadline."""
+        limits = self.edge.limits
+        if len(data) > limits.header_bytes:
+            self.refuse(_too_large(data, limits.header_bytes))
+        elif _BARE_LF.search(data):
+            self.refuse(Refusal(400, "line_ending", "a line of the request head ends in a bare LF"))
+        elif (at := data.find(b"\r\n")) > 0 or data[0] < 0x21 or data[0] > 0x7E:
+            if at <= 0 and data[:1] != b"\r":
+                self.refuse(Refusal(400, "request_line", "this is not an HTTP/1.1 request"))
+                return
+            refusal = diagnose_request(data[: at + 2] + b"\r\n") if at > 0 else None
+            if refusal is not None and refusal.code in ("request_line", "version"):
+                self.refuse(refusal)
+        if not self.buffer and self.state == _HEAD:
+            self.edge.wheel.set(self, limits.header_timeout_s)
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Hand a piece of the request body on; returns what stands behind the body."""
+        relay = cast(Relay, self.relay)
+        decoder = self.decoder
+        edge = self.edge
+        if decoder is None:
+            left = self.left
+            size = len(data)
+            if size < left:
+                self.left = left - size
+                edge.wheel.set(self, edge.limits.body_idle_s)
+                relay.on_body(data)
+                return b""
+            self.left = 0
+            rest = b""
+            if size > left:
+                data, rest = data[:left], data[left:]
+            self._body_done()
+            relay.on_body(data)
+            if self.relay is relay:
+                relay.on_body_end(b"")
+            return rest
+        try:
+            pieces = decoder.feed(data)
+        except ChunkedError as error:
+            edge.tallies.refuse("chunked")
+            if not relay.refuse_body(Refusal(400, "chunked", str(error))):
+                self.abort()
+            return b""
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.received += len(body)
+        limit = edge.limits.request_body_bytes
+        if limit is not None and self.received > limit:
+            edge.tallies.refuse("request_body")
+            refusal = Refusal(413, "request_body", f"the body is larger than {limit} bytes")
+            if not relay.refuse_body(refusal):
+                self.abort()
+            return b""
+        if not decoder.done:
+            edge.wheel.set(self, edge.limits.body_idle_s)
+            if body:
+                relay.on_body(body)
+            return b""
+        self._body_done()
+        self.decoder = None
+        if body:
+            relay.on_body(body)
+        if self.relay is relay:
+            relay.on_body_end(decoder.trailers)
+        return decoder.rest
+
+    def _body_done(self) -> None:
+        self.state = _WAIT
+        if not self.writing_paused:
+            self.deadline = 0.0
+
+    def _answer_and_close(self, refusal: Refusal) -> None:
+        self.state = _WAIT
+        self.write(
+            problem(
+                refusal.status,
+                refusal.code,
+                refusal.text,
+                b"%032x" % self.edge.bits(128),
+                self.edge.date.now(),
+                keep_alive=False,
+            )
+        )
+        self.finish()
+
+
+def _too_large(data: bytes, limit: int) -> Refusal:
+    if data.find(b"\r\n", 0, limit) < 0:
+        return Refusal(414, "target_too_long", f"the request line is longer than {limit} bytes")
+    return Refusal(431, "header_bytes", f"the request head is larger than {limit} bytes")

@@ -1,0 +1,98 @@
+"""What all connections of one worker share. One object, owned by the worker's main function."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.core.model import Limits, Side, Snapshot
+from proxy.edge.answers import HttpDate
+from proxy.edge.table import Service, Table
+from proxy.edge.tally import Tallies
+from proxy.edge.wheel import Wheel
+
+if TYPE_CHECKING:
+    from proxy.edge.client import ClientConnection
+
+# Bodies held in memory for shadows, comparisons and second writes, over the whole worker.
+MAX_HELD_BYTES = 256 << 20
+
+
+class Edge:
+    """The worker's own state."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, workers: int, is_tls: bool) -> None:
+        self.loop = loop
+        self.workers = workers
+        self.is_tls = is_tls
+        self.wheel = Wheel(loop)
+        self.tallies = Tallies()
+        self.date = HttpDate()
+        self.table: Table | None = None
+        self.limits = Limits()
+        self.trace_sample = 0.01
+        self.switch_timeout_s = 5.0
+        self.clients: set[ClientConnection] = set()
+        self.max_clients = 10_000
+        self.draining = False
+        self.on_drained: Callable[[], None] | None = None
+        self.detached = 0  # relays that go on without their client
+        self.held_bytes = 0
+        self.random_bits = random.SystemRandom().getrandbits(64)
+        self.bits = random.Random(self.random_bits).getrandbits
+        self.chance = random.Random(self.random_bits ^ 1).random
+        # Set by the worker: how the controller is told.
+        self.tell_missing: Callable[[str, Side, str], None] = _nobody_missing
+        self.tell_quiet: Callable[[str], None] = _nobody_quiet
+
+    def apply_limits(self, snapshot: Snapshot) -> None:
+        """Take over what a new table says about clients."""
+        self.limits = snapshot.limits
+        self.max_clients = max(1, -(-snapshot.limits.connections // self.workers))
+        self.trace_sample = snapshot.trace_sample
+        self.switch_timeout_s = snapshot.switch_timeout_s
+        for client in self.clients:
+            client.peer = None  # it may be trusted now, or no longer
+
+    def hold(self, size: int) -> bool:
+        """Account for a piece of body that is kept; False where there is no room."""
+        if self.held_bytes + size > MAX_HELD_BYTES:
+            return False
+        self.held_bytes += size
+        return True
+
+    def ask_missing(self, service: Service, side: Side, reason: str) -> None:
+        """Have the flag missed(route, side) made durable; asked once until it is there."""
+        if side not in service.live.asked:
+            service.live.asked.add(side)
+            self.tell_missing(service.route.name, side, reason)
+
+    def write_ended(self, service: Service) -> None:
+        """A write is wholly over. The last one of a paused route lets authority move."""
+        live = service.live
+        live.writes -= 1
+        table = self.table
+        if live.writes == 0 and table is not None:
+            current = table.services.get(service.route.name)
+            if current is not None and current.state.writes_paused:
+                self.tell_quiet(service.route.name)
+
+    def relay_detached(self) -> None:
+        self.detached += 1
+
+    def relay_over(self) -> None:
+        """A relay that had outlived its client's interest is over."""
+        self.detached -= 1
+        self.check_drained()
+
+    def check_drained(self) -> None:
+        if self.draining and not self.clients and not self.detached and self.on_drained:
+            self.on_drained()
+
+
+def _nobody_missing(route: str, side: Side, reason: str) -> None:
+    """Before the link is there."""
+
+
+def _nobody_quiet(route: str) -> None:
+    """Before the link is there."""

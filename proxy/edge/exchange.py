@@ -1,0 +1,245 @@
+"""One request to one side, from asking for a connection to its outcome.
+
+An exchange retries by itself where the RFCs allow it and nobody can tell: on another connection
+when a reused one turned out dead before its first response byte (RFC 9112 §9.3.1), for
+idempotent methods with a replayable body alone (RFC 9110 §9.2.2), and at another URL when no
+connection could be made. Everything else is told to its sink, once.
+"""
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.core.chunked import chunk, last_chunk
+from proxy.core.message import CHUNKED, ResponseHead
+from proxy.core.model import Failure, FailureKind, Side
+
+if TYPE_CHECKING:
+    from proxy.edge.backend import BackendConnection
+    from proxy.edge.pool import Pool
+
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+_NO_LIMIT = float("inf")
+
+
+class Sink(Protocol):
+    """Who an exchange reports to."""
+
+    def on_interim(self, exchange: "Exchange", head: ResponseHead) -> None: ...
+    def on_head(self, exchange: "Exchange", head: ResponseHead, framing: int) -> None: ...
+    def on_data(self, exchange: "Exchange", data: bytes) -> None: ...
+    def on_end(self, exchange: "Exchange", trailers: bytes) -> None: ...
+    def on_failure(self, exchange: "Exchange", failure: Failure) -> None: ...
+    def on_upload_paused(self, exchange: "Exchange") -> None: ...
+    def on_upload_resumed(self, exchange: "Exchange") -> None: ...
+    def on_switch(self, exchange: "Exchange", head: ResponseHead) -> None: ...
+    def on_tunnel_data(self, data: bytes) -> None: ...
+    def on_tunnel_eof(self) -> None: ...
+    def on_tunnel_lost(self) -> None: ...
+
+
+class Exchange:
+    """A request to one side. `body` is the whole body where it is known, None while it streams."""
+
+    __slots__ = (
+        "answering",
+        "body",
+        "connection",
+        "ended",
+        "failure",
+        "framing",
+        "head",
+        "head_at",
+        "head_timeout_s",
+        "limit_at",
+        "method",
+        "pool",
+        "request",
+        "shadow",
+        "side",
+        "sink",
+        "started",
+        "stream_buffer",
+        "stream_done",
+        "trailers",
+        "tried",
+        "upgrade",
+        "wait_until",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        side: Side,
+        pool: "Pool",
+        method: str,
+        request: bytes,
+        framing: int,
+        body: bytes | None,
+        trailers: bytes = b"",
+        shadow: bool = False,
+    ) -> None:
+        self.sink = sink
+        self.side = side
+        self.pool = pool
+        self.method = method
+        self.request = request  # the head, with its closing empty line
+        self.framing = framing  # of the request's body
+        self.body = body
+        self.trailers = trailers
+        self.shadow = shadow
+        self.connection: BackendConnection | None = None
+        self.head: ResponseHead | None = None
+        self.head_at = 0.0
+        self.head_timeout_s = pool.backend.timeout_s
+        self.limit_at = _NO_LIMIT  # in the wheel's time
+        self.failure: Failure | None = None
+        self.ended = False
+        self.answering = False  # a response byte has come
+        self.upgrade = False
+        self.tried = 0  # connections asked for
+        self.wait_until = 0.0  # while it waits in the pool's queue
+        self.stream_buffer: list[bytes] = []  # body that came before the connection
+        self.stream_done = body is not None
+        self.started = 0.0
+
+    def start(self) -> None:
+        """Ask the pool for a connection; the request is sent as soon as there is one."""
+        self.started = time.perf_counter()
+        self.pool.acquire(self)
+
+    def limit(self, seconds: float) -> None:
+        """Bound the whole exchange."""
+        self.limit_at = self.pool.wheel.now + seconds
+
+    def unlimited(self) -> None:
+        """Lift that bound: a shadow became the answer."""
+        self.limit_at = _NO_LIMIT
+
+    def within_limit(self, seconds: float) -> float:
+        """So many seconds, or what is left of the whole exchange's bound."""
+        limit_at = self.limit_at
+        if limit_at == _NO_LIMIT:
+            return seconds
+        return max(0.0, min(seconds, limit_at - self.pool.wheel.now))
+
+    def out_of_time(self) -> bool:
+        return self.pool.wheel.now >= self.limit_at
+
+    def send(self, data: bytes) -> None:
+        """A piece of a streaming body."""
+        connection = self.connection
+        if connection is None:
+            self.stream_buffer.append(data)
+        else:
+            pool = self.pool
+            connection.send(data, self.framing)
+            pool.wheel.set(connection, self.within_limit(pool.backend.idle_timeout_s))
+
+    def finish(self, trailers: bytes) -> None:
+        """A streaming body is complete."""
+        self.stream_done = True
+        self.trailers = trailers
+        connection = self.connection
+        if connection is not None:
+            connection.finish(self.framing, trailers)
+            if self.head is None:
+                self.pool.wheel.set(connection, self.within_limit(self.head_timeout_s))
+
+    def cancel(self) -> None:
+        """Give it up: nothing more is told to the sink."""
+        if self.ended:
+            return
+        self.ended = True
+        connection = self.connection
+        self.connection = None
+        if connection is not None:
+            connection.abort()
+        else:
+            self.pool.forget(self)
+
+    def pause(self) -> None:
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        if self.connection is not None:
+            self.connection.resume()
+
+    # Told by the pool and the connection
+
+    def connected(self, connection: "BackendConnection") -> None:
+        """The pool found a connection."""
+        self.connection = connection
+        body = self.body
+        request = self.request
+        if body is None:
+            connection.begin(self, request, request_open=True)
+            buffered, self.stream_buffer = self.stream_buffer, []
+            for data in buffered:
+                connection.send(data, self.framing)
+            if self.stream_done:
+                connection.finish(self.framing, self.trailers)
+                timeout_s = self.head_timeout_s
+            else:
+                timeout_s = self.pool.backend.idle_timeout_s
+        else:
+            if self.framing == CHUNKED:
+                request = b"".join((request, chunk(body), last_chunk(self.trailers)))
+            elif body:
+                request += body
+            connection.begin(self, request, request_open=False)
+            timeout_s = self.head_timeout_s
+        self.pool.wheel.set(connection, self.within_limit(timeout_s))
+
+    def not_connected(self, failure: Failure) -> None:
+        """The pool found none."""
+        self.fail(failure)
+
+    def on_head(self, head: ResponseHead, framing: int) -> None:
+        self.head = head
+        self.head_at = time.perf_counter()
+        if not 502 <= head.status <= 504:
+            self.pool.succeeded(self)
+        self.sink.on_head(self, head, framing)
+
+    def head_at_now(self, head: ResponseHead) -> None:
+        """The exchange became a tunnel."""
+        self.head = head
+        self.head_at = time.perf_counter()
+
+    def complete(self, trailers: bytes) -> None:
+        """The response is whole."""
+        if not self.ended:
+            self.ended = True
+            if self.head is not None and 502 <= self.head.status <= 504:
+                self.pool.failed(self)
+            self.connection = None
+            self.sink.on_end(self, trailers)
+
+    def fail(self, failure: Failure) -> None:
+        """The exchange came to nothing, or is tried once more."""
+        if self.ended:
+            return
+        connection = self.connection
+        self.connection = None
+        if (
+            failure.kind is FailureKind.RESET
+            and connection is not None
+            and connection.served
+            and not self.answering
+            and self.body is not None
+            and self.method in IDEMPOTENT
+            and self.tried < 3
+            and not self.upgrade
+        ):
+            self.pool.acquire(self, fresh=True)
+            return
+        self.ended = True
+        self.failure = failure
+        if failure.sent:
+            self.pool.failed(self, connection)
+        self.sink.on_failure(self, failure)
+
+    def seconds(self) -> float:
+        """Time to the response head, or to the failure: streaming and slow clients stay out."""
+        return (self.head_at or time.perf_counter()) - self.started

@@ -1,0 +1,195 @@
+"""Both exchanges of one client request: what each came to, and whether they are alike.
+
+The worker does the first rung of comparing only: status, compared headers, body bytes. Bodies
+are kept up to the route's `shadow.max_body`; a pair that outgrows it, or for which there is no
+memory, is skipped with its reason and what it kept is let go.
+"""
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from proxy.core.message import ResponseHead
+from proxy.core.messages import ExchangeRecord, Observation
+from proxy.core.model import Side
+from proxy.edge.tally import FAILURE_CODES, LEGACY, NEW
+
+if TYPE_CHECKING:
+    from proxy.edge.context import Edge
+    from proxy.edge.exchange import Exchange
+    from proxy.edge.table import Service
+
+_NOT_ASKED = ExchangeRecord(status=0, ms=0.0, failure="not_asked")
+
+
+class Pair:
+    """Collects two exchanges. `skipped` is the first reason why there is no comparison."""
+
+    __slots__ = (
+        "at",
+        "authoritative",
+        "bodies",
+        "decided",
+        "edge",
+        "heads",
+        "held",
+        "method",
+        "path",
+        "phase",
+        "records",
+        "service",
+        "sizes",
+        "skipped",
+        "trace_id",
+        "write",
+    )
+
+    def __init__(
+        self,
+        edge: "Edge",
+        service: "Service",
+        method: str,
+        path: str,
+        trace_id: bytes,
+        authoritative: Side,
+        write: bool,
+    ) -> None:
+        self.edge = edge
+        self.service = service
+        self.method = method
+        self.path = path
+        self.trace_id = trace_id
+        self.authoritative = authoritative
+        self.write = write
+        self.phase = service.phase
+        self.at = time.time()
+        self.heads: list[ResponseHead | None] = [None, None]
+        self.bodies: list[list[bytes]] = [[], []]
+        self.sizes = [0, 0]
+        self.records: list[ExchangeRecord | None] = [None, None]
+        self.held = 0
+        self.decided = False  # one side has failed: no body is needed to tell
+        compared = service.route.compare is not None and not write
+        self.skipped = "" if compared else ("write" if write else "compare_off")
+
+    def take_head(self, at: int, head: ResponseHead) -> None:
+        self.heads[at] = head
+
+    def take_body(self, at: int, data: bytes) -> bool:
+        """Keep a piece of one side's body; False where the pair has outgrown its bound."""
+        if self.decided or self.write:
+            return True
+        size = self.sizes[at] + len(data)
+        self.sizes[at] = size
+        if size > self.service.route.shadow.max_body_bytes:
+            self.skip("body_too_large")
+            return False
+        if self.skipped:
+            return True
+        if not self.edge.hold(len(data)):
+            self.skip("memory")
+            return False
+        self.held += len(data)
+        self.bodies[at].append(data)
+        return True
+
+    def skip(self, reason: str) -> None:
+        """There will be no comparison; what was kept is let go."""
+        if not self.skipped:
+            self.skipped = reason
+        self.release()
+
+    def decide(self) -> None:
+        """One side has failed and the other is the answer now: no body is needed to tell."""
+        self.decided = True
+        self.release()
+
+    def release(self) -> None:
+        self.edge.held_bytes -= self.held
+        self.held = 0
+        self.bodies = [[], []]
+
+    def record(self, at: int, exchange: "Exchange") -> None:
+        """One side is done (or given up)."""
+        head = exchange.head
+        failure = exchange.failure
+        self.records[at] = ExchangeRecord(
+            status=head.status if head is not None else 0,
+            ms=round(exchange.seconds() * 1000, 3),
+            failure=failure.kind.value if failure else "",
+        )
+
+    def conclude(self) -> None:
+        """Both sides are done: count the outcome, emit the Observation, let the bodies go."""
+        tally = self.service.live.tally
+        legacy = self.records[LEGACY] or _NOT_ASKED
+        new = self.records[NEW] or _NOT_ASKED
+        equal: bool | None = None
+        if not self.skipped:
+            legacy_failed = failed(legacy)
+            new_failed = failed(new)
+            if legacy_failed and new_failed:
+                tally.comparison("both_failed")
+                self.skipped = "both_failed"
+            else:
+                equal = not (legacy_failed or new_failed) and self._equal()
+                tally.comparison("equal" if equal else "differing")
+        elif not self.write:
+            tally.skip(self.skipped)
+        self.edge.tallies.observe(
+            Observation(
+                at=self.at,
+                route=self.service.route.name,
+                method=self.method,
+                target=self.path,
+                phase=self.phase,
+                trace_id=self.trace_id.decode("ascii"),
+                authoritative=self.authoritative,
+                legacy=legacy,
+                new=new,
+                equal=equal,
+                skipped=self.skipped,
+                write=self.write,
+            )
+        )
+        self.release()
+
+    def _equal(self) -> bool:
+        legacy, new = self.heads
+        if legacy is None or new is None:
+            return False
+        compare = self.service.route.compare
+        if legacy.status != new.status and (
+            compare is None
+            or compare.status == "exact"
+            or legacy.status // 100 != new.status // 100
+        ):
+            return False
+        if self.sizes[LEGACY] != self.sizes[NEW]:
+            return False
+        if b"".join(self.bodies[LEGACY]) != b"".join(self.bodies[NEW]):
+            return False
+        pattern = self.service.compared
+        return pattern is None or _values(pattern, legacy.raw) == _values(pattern, new.raw)
+
+
+def failed(record: ExchangeRecord) -> bool:
+    """A transport failure, a time-out or a 5xx."""
+    return bool(record.failure) or record.status >= 500
+
+
+def code_of(exchange: "Exchange") -> int:
+    """The code an exchange is counted under."""
+    if exchange.failure is not None:
+        return FAILURE_CODES[exchange.failure.kind]
+    return exchange.head.status if exchange.head is not None else 0
+
+
+def _values(pattern: re.Pattern[bytes], raw: bytes) -> list[tuple[bytes, bytes]]:
+    found = []
+    for match in pattern.finditer(raw.lower()):
+        start = match.end()
+        found.append((match[1], raw[start : raw.index(b"\r\n", start)].strip(b" \t")))
+    if len(found) > 1:
+        found.sort()
+    return found

@@ -1,0 +1,380 @@
+"""The connections to one backend: kept alive, bounded, spread over its URLs.
+
+A request takes the freshest idle connection of the URL with the fewest requests outstanding.
+With every connection busy it waits in line, at most `connect_timeout`; the line is bounded. A
+shadow never waits and takes at most half of the connections, so that it cannot delay an answer.
+A URL that fails several times in a row is ejected for a while, never the last one (panic: with
+all of them out, all are used). Names are looked up anew for each connection, and a connection
+lives at most MAX_AGE_S, so that a change in DNS takes effect.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from urllib.parse import urlsplit
+
+from proxy.core.model import Backend, BackendTls, Failure, FailureKind
+from proxy.edge.backend import BackendConnection
+from proxy.edge.exchange import IDEMPOTENT, Exchange
+from proxy.edge.wheel import Timed, Wheel
+
+MAX_WAITING = 1024
+IDLE_S = 60.0
+# A backend may close an idle connection while a request is on its way. What cannot be sent twice
+# goes only over a connection used this recently.
+FRESH_S = 1.0
+MAX_AGE_S = 300.0
+EJECT_AFTER = 5
+EJECT_S = 10.0
+EJECT_MAX_S = 300.0
+
+
+class Endpoint:
+    """One URL of a backend."""
+
+    __slots__ = (
+        "authority",
+        "context",
+        "ejected_until",
+        "ejections",
+        "failures",
+        "healthy",
+        "host",
+        "idle",
+        "is_tls",
+        "named",
+        "outstanding",
+        "path",
+        "port",
+        "url",
+    )
+
+    def __init__(self, url: str, tls: BackendTls | None) -> None:
+        self.url = url
+        self.path: str | None = None
+        self.context: ssl.SSLContext | None = None
+        if url.startswith("unix:"):
+            self.path, self.host, self.port = url[len("unix:") :], "localhost", 0
+            self.authority = b"localhost"
+        else:
+            parts = urlsplit(url)
+            self.host = parts.hostname or ""
+            default_port = 443 if parts.scheme == "https" else 80
+            self.port = parts.port or default_port
+            if parts.scheme == "https":
+                self.context = client_context(tls or BackendTls())
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            self.authority = (host if self.port == default_port else f"{host}:{self.port}").encode()
+        self.is_tls = self.context is not None
+        self.named = self.path is None and not self.host.replace(".", "").isdigit()
+        self.idle: list[BackendConnection] = []
+        self.outstanding = 0
+        self.failures = 0  # in a row
+        self.ejections = 0
+        self.ejected_until = 0.0
+        self.healthy = True  # by the active check
+
+    def usable(self, now: float) -> bool:
+        return self.healthy and self.ejected_until <= now
+
+
+class Pool(Timed):
+    """All connections of this worker to one backend."""
+
+    __slots__ = (
+        "backend",
+        "closed",
+        "endpoints",
+        "loop",
+        "most",
+        "shadows",
+        "tasks",
+        "total",
+        "waiting",
+        "wheel",
+    )
+
+    def __init__(
+        self, backend: Backend, wheel: Wheel, loop: asyncio.AbstractEventLoop, workers: int
+    ) -> None:
+        super().__init__()
+        self.backend = backend
+        self.wheel = wheel
+        self.loop = loop
+        self.endpoints = [Endpoint(url, backend.tls) for url in backend.urls]
+        # The bound protects the backend, so it is shared out between the workers.
+        self.most = max(1, -(-backend.max_connections // workers))
+        self.total = 0  # open or being opened
+        self.shadows = 0  # connections in use by shadows
+        self.waiting: deque[Exchange] = deque()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.closed = False
+
+    # What exchanges ask for
+
+    def acquire(self, exchange: Exchange, fresh: bool = False) -> None:
+        """Answer with `connected` or `not_connected`, now or later. `fresh`: no reused one."""
+        exchange.tried += 1
+        if exchange.shadow:
+            if self.waiting or self.shadows >= max(1, self.most // 2):
+                exchange.not_connected(Failure(FailureKind.POOL_FULL, "no room for a shadow"))
+                return
+            self.shadows += 1
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._choose()
+        if self._attach_idle(endpoint, exchange, fresh):
+            return
+        if self.total < self.most or self._evict_idle():
+            self._open(endpoint, exchange)
+        elif exchange.shadow:
+            self.shadows -= 1
+            exchange.not_connected(Failure(FailureKind.POOL_FULL, "no room for a shadow"))
+        elif len(self.waiting) >= MAX_WAITING:
+            exchange.not_connected(Failure(FailureKind.POOL_FULL, "too many requests wait"))
+        else:
+            exchange.wait_until = self.wheel.now + self.backend.connect_timeout_s
+            self.waiting.append(exchange)
+            if not self.deadline:
+                self.wheel.set(self, self.backend.connect_timeout_s)
+
+    def forget(self, exchange: Exchange) -> None:
+        """The exchange was given up before it had a connection."""
+        if exchange in self.waiting:
+            self.waiting.remove(exchange)
+
+    def succeeded(self, exchange: Exchange) -> None:
+        if exchange.connection is not None:
+            endpoint = exchange.connection.endpoint
+            endpoint.failures = 0
+            endpoint.ejections = 0
+
+    def failed(self, exchange: Exchange, connection: BackendConnection | None = None) -> None:
+        connection = connection or exchange.connection
+        if connection is not None:
+            self._count_failure(connection.endpoint)
+
+    # What connections tell
+
+    def release(self, connection: BackendConnection, keep_alive: bytes | None) -> None:
+        """A response is complete and the connection can carry another request."""
+        endpoint = connection.endpoint
+        endpoint.outstanding -= 1
+        connection.busy = False
+        if connection.role_shadow:
+            self.shadows -= 1
+        now = self.wheel.now
+        too_old = endpoint.named and now - connection.born > MAX_AGE_S
+        if self.closed or too_old or not endpoint.healthy:
+            connection.close()
+            return
+        while self.waiting:
+            exchange = self.waiting.popleft()
+            if not exchange.ended:
+                self._attach(connection, exchange)
+                return
+        connection.idle_since = now
+        limit_s = IDLE_S
+        if keep_alive is not None:
+            limit_s = min(limit_s, _keep_alive_seconds(keep_alive))
+        connection.idle_limit_s = limit_s
+        endpoint.idle.append(connection)
+        self.wheel.set(connection, limit_s)
+
+    def discard(self, connection: BackendConnection) -> None:
+        """A connection that must not be used again; still counted until it is lost."""
+        if connection in connection.endpoint.idle:
+            connection.endpoint.idle.remove(connection)
+            connection.close()
+        elif connection.request_open:
+            connection.abort()
+        else:
+            connection.close()
+
+    def lost(self, connection: BackendConnection) -> None:
+        """The connection is gone."""
+        if not connection.handed:
+            return
+        self.wheel.forget(connection)
+        endpoint = connection.endpoint
+        if connection in endpoint.idle:
+            endpoint.idle.remove(connection)
+        elif connection.busy:
+            connection.busy = False
+            endpoint.outstanding -= 1
+            if connection.role_shadow:
+                self.shadows -= 1
+        self.total -= 1
+        self._serve_waiting()
+
+    def on_deadline(self) -> None:
+        """The first in line has waited long enough."""
+        now = self.wheel.now
+        late: list[Exchange] = []
+        while self.waiting and (self.waiting[0].ended or self.waiting[0].wait_until <= now):
+            late.append(self.waiting.popleft())
+        if self.waiting:
+            self.wheel.set(self, self.waiting[0].wait_until - now)
+        for exchange in late:
+            if not exchange.ended:
+                exchange.not_connected(
+                    Failure(FailureKind.POOL_FULL, "every connection to the backend is busy")
+                )
+
+    def set_health(self, url: str, up: bool) -> None:
+        for endpoint in self.endpoints:
+            if endpoint.url == url:
+                endpoint.healthy = up
+                if not up:
+                    for connection in list(endpoint.idle):
+                        self.discard(connection)
+
+    def close(self) -> None:
+        """No longer in the table: idle connections go now, busy ones when they are done."""
+        self.closed = True
+        self.wheel.forget(self)
+        for endpoint in self.endpoints:
+            for connection in list(endpoint.idle):
+                self.discard(connection)
+
+    async def stop(self) -> None:
+        """End for good: cancel connects under way."""
+        self.close()
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def in_use(self) -> int:
+        return self.total
+
+    # Inside
+
+    def _choose(self) -> Endpoint:
+        now = self.wheel.now
+        candidates = [endpoint for endpoint in self.endpoints if endpoint.usable(now)]
+        return min(candidates or self.endpoints, key=lambda endpoint: endpoint.outstanding)
+
+    def _attach_idle(self, endpoint: Endpoint, exchange: Exchange, fresh: bool) -> bool:
+        idle = endpoint.idle
+        if not idle or fresh:
+            return False
+        if (
+            exchange.method not in IDEMPOTENT or exchange.body is None or exchange.upgrade
+        ) and self.wheel.now - idle[-1].idle_since > FRESH_S:
+            return False
+        self._attach(idle.pop(), exchange)
+        return True
+
+    def _attach(self, connection: BackendConnection, exchange: Exchange) -> None:
+        connection.busy = True
+        connection.role_shadow = exchange.shadow
+        connection.endpoint.outstanding += 1
+        exchange.connected(connection)
+
+    def _evict_idle(self) -> bool:
+        """Make room by closing the longest idle connection; False where none is idle."""
+        oldest = [endpoint.idle[0] for endpoint in self.endpoints if endpoint.idle]
+        if not oldest:
+            return False
+        # `total` falls when the transport reports the loss: one above the bound until then.
+        self.discard(min(oldest, key=lambda connection: connection.idle_since))
+        return True
+
+    def _open(self, endpoint: Endpoint, exchange: Exchange) -> None:
+        self.total += 1
+        endpoint.outstanding += 1
+        task = self.loop.create_task(self._connect(endpoint, exchange))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _connect(self, endpoint: Endpoint, exchange: Exchange) -> None:
+        untried = [other for other in self.endpoints if other is not endpoint]
+        while True:
+            failure = await self._try(endpoint, exchange)
+            if failure is None:
+                return
+            self._count_failure(endpoint)
+            now = self.wheel.now
+            untried = [other for other in untried if other.usable(now)]
+            if exchange.ended or not untried:
+                break
+            endpoint.outstanding -= 1
+            endpoint = min(untried, key=lambda other: other.outstanding)
+            untried.remove(endpoint)
+            endpoint.outstanding += 1
+        endpoint.outstanding -= 1
+        self.total -= 1
+        if exchange.shadow:
+            self.shadows -= 1
+        if not exchange.ended:
+            exchange.not_connected(failure)
+        self._serve_waiting()
+
+    async def _try(self, endpoint: Endpoint, exchange: Exchange) -> Failure | None:
+        """Open one connection and give it to the exchange, or to whoever waits."""
+        connection = BackendConnection(self, endpoint)
+
+        def factory() -> BackendConnection:
+            return connection
+
+        timeout_s = exchange.within_limit(self.backend.connect_timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                if endpoint.path is not None:
+                    await self.loop.create_unix_connection(factory, endpoint.path)
+                else:
+                    await self.loop.create_connection(
+                        factory,
+                        endpoint.host,
+                        endpoint.port,
+                        ssl=endpoint.context,
+                        server_hostname=endpoint.host if endpoint.context else None,
+                    )
+        except TimeoutError:
+            return Failure(FailureKind.CONNECT_TIMEOUT, f"no connection to {endpoint.url} in time")
+        except (OSError, ssl.SSLError, UnicodeError, ValueError) as error:
+            return Failure(FailureKind.REFUSED, f"no connection to {endpoint.url}: {error}")
+        if connection.closing:
+            return Failure(FailureKind.REFUSED, f"{endpoint.url} closed a new connection at once")
+        connection.handed = True
+        connection.busy = True
+        connection.role_shadow = exchange.shadow
+        if exchange.ended:
+            endpoint.failures = 0
+            self.release(connection, None)
+        else:
+            exchange.connected(connection)
+        return None
+
+    def _serve_waiting(self) -> None:
+        while self.waiting and self.total < self.most:
+            exchange = self.waiting.popleft()
+            if not exchange.ended:
+                self._open(self._choose(), exchange)
+
+    def _count_failure(self, endpoint: Endpoint) -> None:
+        endpoint.failures += 1
+        if endpoint.failures >= EJECT_AFTER and len(self.endpoints) > 1:
+            endpoint.failures = 0
+            out_s = min(EJECT_MAX_S, EJECT_S * 2**endpoint.ejections)
+            endpoint.ejections += 1
+            endpoint.ejected_until = self.wheel.now + out_s
+
+
+def client_context(tls: BackendTls) -> ssl.SSLContext:
+    """A TLS context for a backend: verification on unless the file says otherwise."""
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _keep_alive_seconds(value: bytes) -> float:
+    """The backend's `Keep-Alive: timeout=N`, less a second for the way."""
+    for part in value.split(b","):
+        name, _, number = part.strip().partition(b"=")
+        if name.lower() == b"timeout" and number.isdigit() and len(number) < 9:
+            return max(0.0, float(number) - 1.0)
+    return IDLE_S

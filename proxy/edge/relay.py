@@ -1,0 +1,489 @@
+"""One client request on its way: its body in, its exchanges, the answer out.
+
+The rules that span it:
+
+1. The client's answer comes from one exchange, `answering`; the `other` one is only observed.
+2. A body that is short, or owed to both sides, is read whole before any side is asked, so that a
+   client that goes away tears nothing; other bodies stream.
+3. The answer is written in one piece with its first body bytes, and cut with a reset if it
+   cannot become whole.
+4. Whatever happens, `_end` runs once, and everything counted as under way is given back there.
+
+Reads and writes differ in what they begin and in what they do beside the answer: see `reading`
+and `writing`.
+"""
+
+from typing import TYPE_CHECKING
+
+from proxy.core.chunked import chunk, last_chunk
+from proxy.core.forwarding import interim_bytes, loops, response_bytes
+from proxy.core.message import CHUNKED, UNTIL_CLOSE, Refusal, ResponseHead
+from proxy.core.model import Failure, FailureKind, Side
+from proxy.core.planning import under_maintenance
+from proxy.edge.answers import problem
+from proxy.edge.exchange import Exchange
+from proxy.edge.pair import Pair, code_of
+from proxy.edge.request import ForwardedRequest
+from proxy.edge.table import Service
+from proxy.edge.tally import LEGACY, NEW
+from proxy.edge.tunnel import Tunnel
+from proxy.edge.wheel import Timed
+
+if TYPE_CHECKING:
+    from proxy.edge.client import ClientConnection
+
+SMALL_BODY_BYTES = 64 << 10
+_FAILURE_STATUS = {
+    FailureKind.REFUSED: 502,
+    FailureKind.CONNECT_TIMEOUT: 504,
+    FailureKind.POOL_FULL: 503,
+    FailureKind.RESET: 502,
+    FailureKind.TIMEOUT: 504,
+    FailureKind.IDLE: 504,
+    FailureKind.PROTOCOL: 502,
+}
+
+
+class Relay(Timed):
+    """Owns the exchanges of one client request. `client` is None once it has no more part."""
+
+    __slots__ = (
+        "answer_done",
+        "answering",
+        "awaiting_body",
+        "body",
+        "body_limit",
+        "body_size",
+        "client",
+        "detached",
+        "edge",
+        "held",
+        "keep_alive",
+        "other",
+        "out",
+        "out_framing",
+        "over",
+        "pair",
+        "request",
+        "service",
+        "streaming",
+        "trailers",
+        "tunnel",
+    )
+
+    is_read = True
+
+    def __init__(
+        self, client: "ClientConnection", service: Service, request: ForwardedRequest
+    ) -> None:
+        Timed.__init__(self)
+        self.client: ClientConnection | None = client
+        self.edge = client.edge
+        self.service = service
+        self.request = request
+        self.answering: Exchange | None = None  # whose answer the client gets
+        self.other: Exchange | None = None  # the shadow, or the second write
+        self.pair: Pair | None = None  # where both sides' outcomes are put together
+        self.tunnel: Tunnel | None = None
+        # The request's body: pieces kept for as long as they may have to be sent (again).
+        self.body: list[bytes] | None = []
+        self.body_size = 0
+        self.body_limit: int | None = None
+        self.trailers = b""
+        self.awaiting_body = False  # read whole before any side is asked
+        self.streaming = False  # sent on as it comes, and not complete yet
+        self.held = 0
+        self.out = b""  # the answer's head, until its first piece of body
+        self.out_framing = 0
+        self.keep_alive = False
+        self.answer_done = False
+        self.detached = False  # goes on without its client
+        self.over = False
+
+    # What reads and writes fill in
+
+    def begin(self) -> None:
+        """Plan, and either begin or say how the body is read."""
+        raise AssertionError("a relay is a read or a write")
+
+    def body_ready(self) -> None:
+        """The body that was awaited is here."""
+
+    def body_streamed(self) -> None:
+        """The body that streamed is complete."""
+
+    def answer_begins(self, exchange: Exchange, head: ResponseHead) -> bool:
+        """Look at the answer's head first; True where it is not for the client after all."""
+        return False
+
+    def answer_fails(self, exchange: Exchange) -> bool:
+        """No answer came, and no byte of one; True where another will come."""
+        return False
+
+    def other_ended(self, exchange: Exchange) -> None:
+        """The other side is done: answered, failed or given up."""
+
+    def client_left(self) -> None:
+        """The client went before its answer was complete: give up, or go on without it."""
+
+    def ending(self) -> None:
+        """Give back what is counted as under way."""
+
+    # From the client
+
+    def start(self) -> None:
+        """Plan the request and begin; the body, if any, follows by `on_body`."""
+        service = self.service
+        service.live.tally.client_request()
+        if loops(self.request.head):
+            self.refuse(Refusal(508, "loop", "this request has been through this proxy before"))
+        elif service.route.maintenance is not None and under_maintenance(
+            service.route, self.is_read
+        ):
+            self.refuse(Refusal(503, "maintenance", "this route is under maintenance"))
+        else:
+            self.begin()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        if self.body is not None:
+            self._keep(self.body, data)
+        if self.streaming and self.answering is not None:
+            self.answering.send(data)
+
+    def on_body_end(self, trailers: bytes) -> None:
+        """The request's body is complete."""
+        self.trailers = trailers
+        if self.awaiting_body:
+            self.awaiting_body = False
+            self.body_ready()
+        elif self.streaming:
+            self.streaming = False
+            if self.answering is not None:
+                self.answering.finish(trailers)
+            self.body_streamed()
+
+    def refuse_body(self, refusal: Refusal) -> bool:
+        """The request's body is bad: answer so; False where an answer has already begun."""
+        if self._answer_begun():
+            return False
+        if self.answering is not None:
+            self.answering.cancel()
+        self.refuse(refusal)
+        return True
+
+    def client_paused(self) -> None:
+        """The client does not take its answer as fast as it comes."""
+        if self.tunnel is not None:
+            self.tunnel.pause()
+        elif self.answering is not None:
+            self.answering.pause()
+
+    def client_resumed(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.resume()
+        elif self.answering is not None:
+            self.answering.resume()
+
+    def client_gone(self) -> None:
+        """The client's connection is lost."""
+        self.client = None
+        if self.over:
+            return
+        if self.tunnel is not None:
+            self.tunnel.close()
+            self._end()
+        else:
+            self.client_left()
+
+    # From exchanges (the Sink)
+
+    def on_interim(self, exchange: Exchange, head: ResponseHead) -> None:
+        # 1.0 clients know no interim answers; where the body was read whole, the 100 was ours.
+        client = self.client
+        if exchange is not self.answering or client is None or self.request.head.minor == 0:
+            return
+        if head.status != 100 or self.streaming:
+            client.write(interim_bytes(head))
+
+    def on_head(self, exchange: Exchange, head: ResponseHead, framing: int) -> None:
+        if exchange is self.answering:
+            if self.answer_begins(exchange, head):
+                return
+            if self.pair is not None:
+                self._pair_head(self.pair, exchange, head, framing)
+            self._answer_head(head, framing)
+        elif self.pair is not None:
+            self._pair_head(self.pair, exchange, head, framing)
+
+    def on_data(self, exchange: Exchange, data: bytes) -> None:
+        pair = self.pair
+        if pair is not None and not pair.take_body(index_of(exchange), data):
+            self.give_up_other(pair.skipped)
+        if exchange is self.answering:
+            if self.out_framing == CHUNKED:
+                data = chunk(data)
+            if self.out:
+                data = self.out + data
+                self.out = b""
+            self.write(data)
+
+    def on_end(self, exchange: Exchange, trailers: bytes) -> None:
+        self.count(exchange)
+        if exchange is self.answering:
+            self.finish_answer(trailers)
+        else:
+            self.other_ended(exchange)
+        self.end_if_done()
+
+    def on_failure(self, exchange: Exchange, failure: Failure) -> None:
+        if exchange is not self.answering:
+            self.count(exchange)
+            self.other_ended(exchange)
+            self.end_if_done()
+            return
+        self.count(exchange)
+        if self._answer_begun():
+            # Half an answer: it must not look like a whole one.
+            self.answer_done = True
+            client, self.client = self.client, None
+            if client is not None:
+                client.relay = None
+                client.abort()
+            self.end_if_done()
+        elif not self.answer_fails(exchange):
+            side = exchange.side.value
+            self.refuse(
+                Refusal(
+                    _FAILURE_STATUS.get(failure.kind, 502),
+                    f"{side}_{failure.kind.value}",
+                    f"the {side} backend gave no answer ({failure.kind.value})",
+                )
+            )
+
+    def on_upload_paused(self, exchange: Exchange) -> None:
+        if exchange is self.answering and self.client is not None:
+            self.client.pause_reading()
+
+    def on_upload_resumed(self, exchange: Exchange) -> None:
+        if exchange is self.answering and self.client is not None:
+            self.client.resume_reading()
+
+    def on_switch(self, exchange: Exchange, head: ResponseHead) -> None:
+        """The backend agreed to the Upgrade: from here on, bytes."""
+        connection = exchange.connection
+        client = self.client
+        if connection is None or client is None or exchange is not self.answering:
+            exchange.cancel()
+            return
+        self.count(exchange)
+        exchange.ended = True
+        self.answer_done = True
+        self.tunnel = Tunnel(client, connection, self.edge.wheel)
+        self.tunnel.open(head)
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.from_backend(data)
+
+    def on_tunnel_eof(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.backend_eof()
+
+    def on_tunnel_lost(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.backend_lost()
+
+    # The exchanges
+
+    def exchange_with(
+        self, side: Side, *, as_shadow: bool = False, may_be_shed: bool = False
+    ) -> Exchange:
+        """A new exchange with one side, not started yet."""
+        request = self.request
+        service = self.service
+        body = None if self.streaming or self.body is None else b"".join(self.body)
+        exchange = Exchange(
+            self,
+            side,
+            service.pool(side),
+            request.method,
+            request.to_side(service, side, as_shadow=as_shadow),
+            request.framing,
+            body,
+            self.trailers,
+            may_be_shed,
+        )
+        exchange.upgrade = request.upgrade
+        return exchange
+
+    def make_pair(self, authoritative: Side, write: bool) -> Pair:
+        request = self.request
+        trace_id = request.trace.trace_id
+        return Pair(
+            self.edge, self.service, request.method, request.path, trace_id, authoritative, write
+        )
+
+    def count(self, exchange: Exchange) -> None:
+        """Count an exchange that is done."""
+        self.service.live.tally.exchange(
+            self.service.phase, index_of(exchange), code_of(exchange), exchange.seconds()
+        )
+        if self.pair is not None:
+            self.pair.record(index_of(exchange), exchange)
+
+    def give_up_other(self, reason: str) -> None:
+        """End the observed side's exchange; it is no longer of use."""
+        pair, other = self.pair, self.other
+        if pair is not None:
+            pair.skip(reason)
+        if other is not None and not other.ended and not (pair is not None and pair.write):
+            other.cancel()
+            if pair is not None:
+                pair.record(index_of(other), other)
+            self.other_ended(other)
+            self.end_if_done()
+
+    def _pair_head(self, pair: Pair, exchange: Exchange, head: ResponseHead, framing: int) -> None:
+        pair.take_head(index_of(exchange), head)
+        if pair.write:
+            return
+        if framing > self.service.route.shadow.max_body_bytes:
+            self.give_up_other("body_too_large")
+        elif framing != 0 and b"text/event-stream" in head.raw:
+            self.give_up_other("event_stream")
+
+    def _keep(self, body: list[bytes], data: bytes) -> None:
+        self.body_size += len(data)
+        limit = self.body_limit
+        if limit is not None and self.body_size > limit:
+            if self.awaiting_body:
+                self.refuse(Refusal(413, "write_body", f"a write here has at most {limit} bytes"))
+            else:
+                self._stop_keeping("body_too_large")
+        elif self.edge.hold(len(data)):
+            self.held += len(data)
+            body.append(data)
+        elif self.awaiting_body:
+            self.refuse(Refusal(503, "memory", "too many request bodies are held in memory"))
+        else:
+            self._stop_keeping("memory")
+
+    def _stop_keeping(self, reason: str) -> None:
+        self.body = None
+        self.edge.held_bytes -= self.held
+        self.held = 0
+        if self.pair is not None:
+            self.pair.skip(reason)
+
+    # The answer
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer by ourselves, and end."""
+        client = self.client
+        if client is not None:
+            # An unread body leaves the connection without framing: it is closed behind.
+            head = self.request.head
+            keep_alive = head.keep_alive and not self.edge.draining and client.body_is_read()
+            client.write(
+                problem(
+                    refusal.status,
+                    refusal.code,
+                    refusal.text,
+                    self.request.id,
+                    self.edge.date.now(),
+                    keep_alive=keep_alive,
+                    without_body=head.method == "HEAD",
+                    minor=head.minor,
+                )
+            )
+            self.keep_alive = keep_alive
+        self.service.live.tally.event("refused_" + refusal.code)
+        self.answer_done = True
+        self.awaiting_body = self.streaming = False
+        self.answered()
+        self.end_if_done()
+
+    def write(self, data: bytes) -> None:
+        """A piece of the answer as it goes to the client."""
+        if self.client is not None:
+            self.client.write(data)
+
+    def finish_answer(self, trailers: bytes) -> None:
+        """The answer is complete."""
+        out = self.out
+        self.out = b""
+        if self.out_framing == CHUNKED:
+            out += last_chunk(trailers)
+        if out:
+            self.write(out)
+        self.answer_done = True
+        self.answered()
+
+    def answered(self) -> None:
+        """The client has its answer; what is still under way goes on without it."""
+        client, self.client = self.client, None
+        if client is None:
+            return
+        other = self.other
+        if other is not None and not other.ended:
+            self.detach()
+        client.answered(self.keep_alive)
+
+    def detach(self) -> None:
+        """Go on without the client; a worker that drains waits for this too."""
+        if not self.detached:
+            self.detached = True
+            self.edge.relay_detached()
+
+    def end_if_done(self) -> None:
+        """End where nothing is under way any more."""
+        answering, other = self.answering, self.other
+        if (
+            not self.over
+            and self.answer_done
+            and self.client is None
+            and (answering is None or answering.ended)
+            and (other is None or other.ended)
+        ):
+            self._end()
+
+    def _end(self) -> None:
+        if self.over:
+            return
+        self.over = True
+        self.ending()
+        if self.pair is not None:
+            self.pair.conclude()
+        self.edge.held_bytes -= self.held
+        self.held = 0
+        self.edge.wheel.forget(self)
+        # No cycles are left for the garbage collector.
+        self.answering = self.other = self.pair = self.tunnel = self.body = None
+        if self.detached:
+            self.edge.relay_over()
+
+    def _answer_head(self, head: ResponseHead, framing: int) -> None:
+        if self.client is None:
+            return
+        request_head = self.request.head
+        keep_alive = request_head.keep_alive and not self.streaming and not self.edge.draining
+        self.out, self.out_framing = response_bytes(
+            head, framing, request_head.minor, keep_alive, self.edge.date.now()
+        )
+        if request_head.method == "HEAD":
+            self.out_framing = 0
+        self.keep_alive = keep_alive and self.out_framing != UNTIL_CLOSE
+        if framing < 0:
+            # A body of unknown length may come slowly: its head is not held back for it.
+            out, self.out = self.out, b""
+            self.write(out)
+
+    def _answer_begun(self) -> bool:
+        answering = self.answering
+        return self.answer_done or (answering is not None and answering.head is not None)
+
+
+def index_of(exchange: Exchange) -> int:
+    """The exchange's side as the index used in counts and pairs."""
+    return LEGACY if exchange.side is Side.LEGACY else NEW

@@ -1,0 +1,159 @@
+"""A client's request as it is sent on: its head for each side, its draw, its override."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from proxy.core.forwarding import (
+    Peer,
+    Trace,
+    client_address,
+    header_values,
+    request_id,
+    request_lines,
+    trace_context,
+)
+from proxy.core.message import RequestHead, list_members
+from proxy.core.model import Side
+from proxy.core.planning import draws_new
+from proxy.core.sticky import sticky_key
+
+if TYPE_CHECKING:
+    from proxy.edge.context import Edge
+    from proxy.edge.table import Service
+
+_SHADOW_END = b"Banyan-Role: shadow\r\n\r\n"
+_NO_PARAMS: Mapping[str, str] = {}
+
+
+class ForwardedRequest:
+    """The request of one client, less its body. `path` is canonical, `query` has its `?`."""
+
+    __slots__ = (
+        "authority",
+        "edge",
+        "framing",
+        "head",
+        "lines",
+        "method",
+        "params",
+        "path",
+        "peer",
+        "query",
+        "trace",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        edge: "Edge",
+        peer: Peer,
+        head: RequestHead,
+        path: str,
+        query: str,
+        params: Mapping[str, str] = _NO_PARAMS,
+        authority: str | None = None,
+    ) -> None:
+        self.edge = edge
+        self.peer = peer
+        self.head = head
+        self.method = head.method
+        self.framing = head.framing
+        self.path = path
+        self.query = query
+        self.params = params
+        self.authority = authority  # of an absolute-form target; stands for the Host header
+        self.lines: bytes | None = None
+        special = head.special
+        self.trace: Trace = trace_context(
+            special.get(b"traceparent"), edge.bits(192), edge.chance() < edge.trace_sample
+        )
+        # h2c is never switched to: what follows would be requests that nobody routed.
+        self.upgrade = (
+            b"upgrade" in special
+            and head.framing == 0
+            and head.minor == 1
+            and b"upgrade" in list_members(special.get(b"connection", b""))
+            and b"h2c" not in list_members(special[b"upgrade"])
+        )
+
+    @property
+    def id(self) -> bytes:
+        """The request id: the client's where it is harmless, else the trace id."""
+        return request_id(self.head.special.get(b"x-request-id"), self.trace)
+
+    @property
+    def expects_continue(self) -> bool:
+        head = self.head
+        return head.minor == 1 and head.special.get(b"expect", b"").lower() == b"100-continue"
+
+    def to_side(self, service: "Service", side: Side, *, as_shadow: bool = False) -> bytes:
+        """The head for one side, with its closing empty line."""
+        pool = service.pool(side)
+        head = self.head
+        lines = self.lines
+        if pool.backend.host == "backend":
+            host: bytes | None = pool.endpoints[0].authority
+        elif self.authority is not None:
+            host = self.authority.encode("latin-1")
+        elif b"host" not in head.special:
+            host = pool.endpoints[0].authority
+        else:
+            host = None
+        if lines is None or host is not None:
+            lines = request_lines(
+                head, self.peer, self.trace, self.id, service.override_header, host, self.upgrade
+            )
+            if host is None:
+                self.lines = lines
+        path = self.path
+        if side is Side.NEW and service.rewrite is not None:
+            path = service.rewrite.apply(self.params, path)
+        return b"%b %b HTTP/1.1\r\n%b%b" % (
+            self.method.encode("latin-1"),
+            (path + self.query).encode("latin-1"),
+            lines,
+            _SHADOW_END if as_shadow else b"\r\n",
+        )
+
+    def client_ip(self) -> bytes:
+        """The client's address, behind the proxies that are trusted."""
+        table = self.edge.table
+        peer = self.peer
+        if not peer.trusted or table is None:
+            return peer.address
+        forwarded_for = self.head.special.get(b"x-forwarded-for")
+        return client_address(peer.address, forwarded_for, table.trusted)
+
+    def draws_new(self, service: "Service") -> bool:
+        """Whether this client is among those that new answers."""
+        route = service.route
+        header: str | None = None
+        name = service.sticky_header
+        if name is not None:
+            raw = self.head.raw
+            values = header_values(raw, raw.lower(), name)
+            if values:
+                header = b"; ".join(values).decode("latin-1")
+        key = sticky_key(route.sticky, header, self.params, self.client_ip().decode("latin-1"))
+        if key.missing:
+            service.live.tally.event("sticky_missing")
+        return draws_new(service.state.phase, service.draw_of(key.value))
+
+    def override(self, service: "Service") -> Side | None:
+        """The side a tester asks for, where the route lets this address choose."""
+        name, trust = service.override_header, service.override_trust
+        if name is None or trust is None:
+            return None
+        raw = self.head.raw
+        values = header_values(raw, raw.lower(), name)
+        if len(values) != 1 or not trust(self.client_ip()):
+            return None
+        return _SIDES.get(values[0].lower())
+
+    def is_conditional(self) -> bool:
+        """`If-*` or `Range`: the answer depends on what the client has (never compared)."""
+        lower = self.head.raw.lower()
+        return b"\nif-" in lower or b"\nrange:" in lower
+
+
+_SIDES = {b"legacy": Side.LEGACY, b"new": Side.NEW}

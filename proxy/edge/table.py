@@ -1,0 +1,152 @@
+"""The table as a worker uses it: each route with its pools, its plans and its counts.
+
+A Full snapshot builds a new table beside the one in use and swaps it in whole. A change of state
+alone (a revert, a missed flag, a move of authority) replaces the plans of one route in place:
+a request already on its way keeps the plan it began with.
+"""
+
+import asyncio
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+from proxy.core.forwarding import TrustCheck
+from proxy.core.model import UNMATCHED, Route, RouteState, Side, Snapshot
+from proxy.core.patterns import Rewrite
+from proxy.core.planning import needs_draw, plan_read, plan_write
+from proxy.core.routing import RouteTable, build_in_slices
+from proxy.core.sticky import drawer, sticky_header
+from proxy.edge.pool import Pool
+from proxy.edge.tally import Tallies, Tally
+
+if TYPE_CHECKING:
+    from proxy.edge.writing import WriteRelay
+
+SLICE = 200
+MAX_PARKED = 1024
+
+
+class Live:
+    """What lives on when a route's settings change: its counts and what is under way."""
+
+    __slots__ = (
+        "asked",
+        "fallbacks",
+        "parked",
+        "shadows",
+        "tally",
+        "writes",
+    )
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.shadows = 0  # shadow reads in flight
+        self.fallbacks = 0  # fallback requests in flight
+        self.writes = 0  # writes under way, the second side's included
+        self.parked: deque[WriteRelay] = deque()  # writes that wait for a new state
+        self.asked: set[Side] = set()  # missed flags asked of the controller
+
+
+class Service:
+    """One route, ready to serve."""
+
+    __slots__ = (
+        "compared",
+        "draw_of",
+        "legacy",
+        "live",
+        "new",
+        "override_header",
+        "override_trust",
+        "phase",
+        "read_draw",
+        "reads",
+        "rewrite",
+        "route",
+        "safe_methods",
+        "state",
+        "sticky_header",
+        "write_draw",
+        "writes",
+    )
+
+    def __init__(
+        self, route: Route, state: RouteState, live: Live, legacy: Pool, new: Pool
+    ) -> None:
+        self.route = route
+        self.live = live
+        self.legacy = legacy
+        self.new = new
+        self.safe_methods = route.safe_methods
+        self.override_header: bytes | None = None
+        self.override_trust: TrustCheck | None = None
+        if route.override is not None:
+            self.override_header = route.override.header.lower().encode("latin-1")
+            self.override_trust = TrustCheck(route.override.networks)
+        self.draw_of = drawer(route.name)
+        header = sticky_header(route.sticky)
+        self.sticky_header = header.encode("latin-1") if header is not None else None
+        self.rewrite = (
+            Rewrite.parse(route.path, route.rewrite) if route.rewrite is not None else None
+        )
+        self.compared: re.Pattern[bytes] | None = None
+        if route.compare is not None and route.compare.headers:
+            names = b"|".join(
+                re.escape(name.lower().encode("latin-1")) for name in route.compare.headers
+            )
+            self.compared = re.compile(rb"\n(" + names + rb"):")
+        self.set_state(state)
+
+    def set_state(self, state: RouteState) -> None:
+        route = self.route
+        self.state = state
+        self.phase = state.phase.progress
+        # Index 0: the draw fell to legacy, 1: to new.
+        self.reads = (plan_read(route, state, False), plan_read(route, state, True))
+        self.writes = (plan_write(route, state, False), plan_write(route, state, True))
+        self.read_draw = needs_draw(route, state.phase, True)
+        self.write_draw = needs_draw(route, state.phase, False)
+        self.live.asked -= state.missed
+
+    def pool(self, side: Side) -> Pool:
+        return self.legacy if side is Side.LEGACY else self.new
+
+
+class Table:
+    """All routes of one snapshot."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        routes: RouteTable[Service],
+        services: dict[str, Service],
+    ) -> None:
+        self.snapshot = snapshot
+        self.routes = routes
+        self.services = services
+        self.unmatched = services[UNMATCHED]
+        self.trusted = TrustCheck(snapshot.trusted_proxies)
+        self.generation = snapshot.generation
+        self.revision = snapshot.revision
+
+
+async def compile_table(
+    snapshot: Snapshot, pools: dict[str, Pool], before: Table | None, tallies: Tallies
+) -> Table:
+    """Build a table in slices, so that requests are answered in between."""
+    services: dict[str, Service] = {}
+    for at, route in enumerate(snapshot.routes):
+        old = before.services.get(route.name) if before else None
+        live = old.live if old else Live(Tally(route.name, tallies))
+        state = snapshot.states.get(route.name) or RouteState.of_phase(route.phase)
+        legacy, new = pools[route.legacy], pools[route.new]
+        # Setting a state touches what lives on (asked flags) only in ways that are safe early.
+        services[route.name] = Service(route, state, live, legacy, new)
+        if at % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+    compiled: RouteTable[Service] | None = None
+    for step in build_in_slices(snapshot.routes, lambda route: services[route.name], SLICE):
+        compiled = step
+        await asyncio.sleep(0)
+    assert compiled is not None, "the last slice carries the table"
+    return Table(snapshot, compiled, services)
