@@ -4,6 +4,7 @@ Order: read, parse YAML, check values one by one, then how they fit together, th
 A stage that fails ends the work, but reports all it found. Bad input never raises.
 """
 
+import dataclasses
 import gc
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from proxy.config import resolve
 from proxy.config.assemble import assemble
 from proxy.config.document import Document, MalformedError
 from proxy.config.findings import Finding, Position, bounded, finding
@@ -23,6 +25,10 @@ from proxy.config.refusals import refusals
 from proxy.config.schema import FileModel
 from proxy.config.settings import Config, Loaded
 from proxy.config.source import UnreadableError, decode_source, read_source
+from proxy.config.types import parse_state
+
+# One file in a repository or an image, its state elsewhere: this names it in place of `state`.
+STATE_VARIABLE = "BANYAN_STATE"
 
 
 def load(path: Path, env: Mapping[str, str]) -> Loaded:
@@ -65,6 +71,13 @@ def _loaded(data: bytes, path: Path, env: Mapping[str, str]) -> Loaded:
     config, findings = assemble(model, places, path.absolute(), _digest(data, document))
     if config is None:
         return _refused(findings)
+    if STATE_VARIABLE in env:
+        try:
+            state = resolve.state_of(parse_state(env[STATE_VARIABLE]), config.file.parent)
+        except ValueError as problem:
+            text = f"the environment variable {STATE_VARIABLE} {problem}"
+            return _refused([*findings, finding("ENVIRONMENT", file, Position(), "state", text)])
+        config = dataclasses.replace(config, state=state)
     findings.extend(_warnings(config, cast("dict[str, Any]", value), places))
     failed = any(each.severity == "error" for each in findings)
     return Loaded(None if failed else config, bounded(findings))
