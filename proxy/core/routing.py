@@ -47,10 +47,12 @@ class Match(msgspec.Struct, Generic[T], frozen=True, gc=False):
     params: Mapping[str, str]
 
 
-class _Entry(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """One route in the tree. `names` says which segments, from 1, its parameters are."""
+class _Entry(Match[T], Generic[T], frozen=True, gc=False):
+    """One route in the tree. `names` says which segments, from 1, its parameters are.
 
-    match: Match[T]  # handed out as it is when there are no parameters
+    Where there are none, it is handed out as the match itself.
+    """
+
     names: tuple[tuple[str, int], ...]
 
 
@@ -112,11 +114,11 @@ class RouteTable(Generic[T]):
         if entry is None:
             return None
         if not entry.names:
-            return entry.match
+            return entry
         params = {}
         for name, index in entry.names:
             params[name] = segments[index]
-        return Match(entry.match.payload, params)
+        return Match(entry.payload, params)
 
 
 def build_in_slices(
@@ -209,7 +211,7 @@ def _insert(root: _Node[T], route: Route, payload: T) -> int:
             if node.literals is None:
                 node.literals = {}
             node = node.literals.setdefault(segment, _Node())
-    entry = _Entry(Match(payload, NO_PARAMS), pattern.names)
+    entry = _Entry(payload, NO_PARAMS, pattern.names)
     if pattern.tail:
         node.tail = _joined(node.tail, entry, route)
     else:
