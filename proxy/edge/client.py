@@ -7,7 +7,6 @@ would take the answer with it.
 """
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkedError
@@ -30,7 +29,6 @@ MAX_PIPELINED_BYTES = 64 << 10
 WRITE_HIGH_BYTES = 128 << 10
 WRITE_LOW_BYTES = 32 << 10
 LINGER_S = 2.0
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class ClientConnection(asyncio.Protocol, Timed):
@@ -42,6 +40,7 @@ class ClientConnection(asyncio.Protocol, Timed):
         "decoder",
         "edge",
         "eof",
+        "head_begun",
         "left",
         "peer",
         "reading_paused",
@@ -64,6 +63,7 @@ class ClientConnection(asyncio.Protocol, Timed):
         self.left = 0  # bytes of the request body to come
         self.received = 0  # bytes of a chunked request body so far
         self.eof = False
+        self.head_begun = False  # part of a head is here, and its deadline runs
         self.advancing = False
         self.reading_paused = False
         self.writing_paused = False
@@ -322,6 +322,7 @@ class ClientConnection(asyncio.Protocol, Timed):
             self.refuse(_too_large(data, limits.header_bytes))
             return b""
         size = len(data)
+        self.head_begun = False
         head = parse_request_head(data if end == size else data[:end], limits.headers)
         if type(head) is Refusal:
             self.refuse(head)
@@ -394,7 +395,7 @@ class ClientConnection(asyncio.Protocol, Timed):
         limits = self.edge.limits
         if len(data) > limits.header_bytes:
             self.refuse(_too_large(data, limits.header_bytes))
-        elif _BARE_LF.search(data):
+        elif data.count(b"\n") != data.count(b"\r\n"):
             self.refuse(Refusal(400, "line_ending", "a line of the request head ends in a bare LF"))
         elif (at := data.find(b"\r\n")) > 0 or data[0] < 0x21 or data[0] > 0x7E:
             if at <= 0 and data[:1] != b"\r":
@@ -403,7 +404,8 @@ class ClientConnection(asyncio.Protocol, Timed):
             refusal = diagnose_request(data[: at + 2] + b"\r\n") if at > 0 else None
             if refusal is not None and refusal.code in ("request_line", "version"):
                 self.refuse(refusal)
-        if not self.buffer and self.state == _HEAD:
+        if not self.head_begun and self.state == _HEAD:
+            self.head_begun = True
             self.edge.wheel.set(self, limits.header_timeout_s)
 
     def _take_body(self, data: bytes) -> bytes:
