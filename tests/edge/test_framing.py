@@ -1,0 +1,521 @@
+"""How messages are framed on the way: every form of body, 1xx, pipelines, half-closing."""
+
+import asyncio
+
+import pytest
+
+from tests.edge.conftest import Proxy
+from tests.harness.backend import Call, sending
+from tests.harness.waiting import soon
+from tests.harness.worker import route
+
+BODY = b"The quick brown fox"
+CHUNKED = b"3\r\nThe\r\n10;x=y\r\n quick brown fox\r\n0\r\n\r\n"
+RESPONSES = {
+    "a length": b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n" + BODY,
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKED,
+    "a length, then close": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 19\r\n\r\n"
+    + BODY,
+    "until close": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY,
+    "until close, unsaid": b"HTTP/1.1 200 OK\r\n\r\n" + BODY,
+    "HTTP/1.0 until close": b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
+    "HTTP/1.0 with a length": b"HTTP/1.0 200 OK\r\nContent-Length: 19\r\n\r\n" + BODY,
+    "HTTP/1.0 kept alive": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n"
+    b"Content-Length: 19\r\n\r\n" + BODY,
+}
+CLIENTS = {
+    "HTTP/1.1": b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+    "HTTP/1.1 closing": b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    "HTTP/1.0": b"GET /x HTTP/1.0\r\nHost: a\r\n\r\n",
+    "HTTP/1.0 without Host": b"GET /x HTTP/1.0\r\n\r\n",
+    "HTTP/1.0 kept alive": b"GET /x HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["in one piece", "byte by byte"])
+@pytest.mark.parametrize("request_", CLIENTS.values(), ids=CLIENTS.keys())
+@pytest.mark.parametrize("answer", RESPONSES.values(), ids=RESPONSES.keys())
+async def test_every_form_of_response_reaches_every_client_whole(
+    proxy: Proxy, answer: bytes, request_: bytes, split: bool
+) -> None:
+    closes = b"Content-Length" not in answer and b"chunked" not in answer
+    pieces = [answer[at : at + 1] for at in range(len(answer))] if split else [answer]
+    proxy.legacy.handler = sending(*pieces, close=closes)
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.ask(request_)
+        assert response.status == 200
+        assert response.body == BODY
+        assert response.line.startswith(b"HTTP/1.1 ")
+        old = b"HTTP/1.0" in request_
+        if old:
+            assert response.header("transfer-encoding") is None
+        if b"Connection: close" in request_ or (old and b"keep-alive" not in request_):
+            assert response.closes
+            assert await client.ended()
+        elif not response.closes:
+            # The connection stands: it answers again.
+            assert (await client.ask(request_)).body == BODY
+        else:
+            assert old
+            assert response.header("content-length") is None
+    assert all(call.line.endswith(b" HTTP/1.1") for call in proxy.legacy.calls)
+
+
+UPLOADS = {
+    "a length": (b"Content-Length: 19\r\n\r\n", BODY, BODY),
+    "a length of zero": (b"Content-Length: 0\r\n\r\n", b"", b""),
+    "chunked": (b"Transfer-Encoding: chunked\r\n\r\n", CHUNKED, BODY),
+    "chunked and empty": (b"Transfer-Encoding: chunked\r\n\r\n", b"0\r\n\r\n", b""),
+    "chunks of one byte": (
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n",
+        BODY,
+    ),
+}
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["in one piece", "byte by byte"])
+@pytest.mark.parametrize(("lines", "wire", "body"), UPLOADS.values(), ids=UPLOADS.keys())
+async def test_every_form_of_request_body_reaches_the_backend_whole(
+    proxy: Proxy, lines: bytes, wire: bytes, body: bytes, split: bool
+) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        data = b"POST /up HTTP/1.1\r\nHost: a\r\n" + lines + wire
+        if split:
+            client.writer.get_extra_info("socket").setsockopt(6, 1, 1)  # TCP_NODELAY
+            for at in range(len(data)):
+                await client.send(data[at : at + 1])
+            response = await client.response()
+        else:
+            response = await client.ask(data)
+        assert response.body == b"legacy POST /up %d" % len(body)
+        assert proxy.legacy.calls[0].body == body
+        assert (await client.get("/again")).body == b"legacy GET /again 0"
+
+
+async def test_request_trailers_reach_the_backend(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        await client.ask(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+            b"3\r\nabc\r\n0\r\nX-Sum: 42\r\nContent-Length: 7\r\n\r\n"
+        )
+    call = proxy.legacy.calls[0]
+    assert call.chunked
+    assert call.trailers == [(b"X-Sum", b"42")]
+
+
+async def test_response_trailers_reach_the_client(proxy: Proxy) -> None:
+    proxy.legacy.handler = sending(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        b"3\r\nabc\r\n0\r\nX-Sum: 42\r\nTransfer-Encoding: x\r\n\r\n"
+    )
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.get("/", "TE: trailers")
+        assert response.body == b"abc"
+        assert response.trailers == [(b"X-Sum", b"42")]
+        assert proxy.legacy.calls[0].header("te") == b"trailers"
+
+
+async def test_response_trailers_are_dropped_for_an_http_1_0_client(proxy: Proxy) -> None:
+    proxy.legacy.handler = sending(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 42\r\n\r\n"
+    )
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        assert (await client.ask(b"GET / HTTP/1.0\r\n\r\n")).body == b"abc"
+
+
+BODILESS = {
+    "HEAD with a length": ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
+    "HEAD chunked": ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "HEAD with nothing": ("HEAD", b"HTTP/1.1 200 OK\r\n\r\n"),
+    "204": ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "204 with a length": ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
+    "304": ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n"),
+    "304 with a length": ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n"),
+    "304 chunked": ("GET", b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "200 with no body": ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("method", "answer"), BODILESS.values(), ids=BODILESS.keys())
+async def test_responses_without_a_body_end_with_their_head(
+    proxy: Proxy, method: str, answer: bytes
+) -> None:
+    proxy.legacy.handler = sending(answer)
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        for _ in range(3):
+            response = await client.get("/", method=method)
+            assert response.status == int(answer[9:12])
+            assert response.body == b""
+            if response.status == 204:
+                # RFC 9110 §8.6, RFC 9112 §6.1: neither belongs there.
+                assert response.header("content-length") is None
+                assert response.header("transfer-encoding") is None
+            elif b"500" in answer:
+                assert response.header("content-length") == b"500"
+    assert len(proxy.legacy.connections) == 1
+
+
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Evil: 1\r\n\r\npoison"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\nhello"),
+        ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello"),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + STRAY),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + STRAY),
+        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + STRAY),
+    ],
+)
+async def test_bytes_behind_a_response_never_reach_the_next_client(
+    proxy: Proxy, method: str, answer: bytes
+) -> None:
+    async def handler(call: Call) -> None:
+        if call.target == "/first":
+            await call.send(answer)
+        else:
+            await call.answer(b"second")
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    for _ in range(3):
+        async with await proxy.connect() as client:
+            first = await client.get("/first", method=method)
+            assert first.status in (200, 204, 304)
+        async with await proxy.connect() as client:
+            second = await client.get("/second")
+            assert second.body == b"second"
+            assert second.header("x-evil") is None
+
+
+async def test_interim_answers_are_relayed(proxy: Proxy) -> None:
+    proxy.legacy.handler = sending(
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\nX: y\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    )
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.get("/")
+        assert [interim.status for interim in response.interim] == [103, 102, 103]
+        assert response.interim[0].header("link") == b"</a.css>"
+        assert response.interim[0].header("connection") is None
+        assert response.body == b"ok"
+        assert (await client.get("/")).body == b"ok"
+
+
+async def test_interim_answers_are_not_for_http_1_0_clients(proxy: Proxy) -> None:
+    proxy.legacy.handler = sending(
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    )
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.ask(b"GET / HTTP/1.0\r\n\r\n")
+        assert response.interim == []
+        assert response.body == b"ok"
+
+
+SMALL, LARGE = 100, 300_000
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
+async def test_expect_100_continue_gets_the_body_moving(proxy: Proxy, size: int) -> None:
+    async def handler(call: Call) -> None:
+        if call.header("expect"):
+            await call.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await call.answer(b"got %d" % len(await call.read()))
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        await client.send(
+            b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+            % size
+        )
+        assert (await client.head()).status == 100
+        client.write(b"x" * size)
+        response = await client.response()
+        assert response.body == b"got %d" % size
+        assert (await client.get("/")).body == b"got 0"
+
+
+async def test_a_body_that_is_expected_is_not_sent_where_the_backend_refuses(
+    proxy: Proxy,
+) -> None:
+    async def handler(call: Call) -> None:
+        await call.answer(b"no", "403 Forbidden", "Connection: close", read=False)
+        call.close()
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.ask(
+            b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 300000\r\n\r\n"
+        )
+        assert response.status == 403
+        assert response.interim == []
+        assert response.closes
+
+
+async def test_the_backend_does_not_answer_100_by_itself(proxy: Proxy) -> None:
+    """A backend that ignores Expect: the body still comes, on whoever's word."""
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(
+            b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello"
+        )
+        assert (await client.response()).body == b"legacy PUT / 5"
+
+
+async def test_an_http_1_0_client_gets_no_100(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
+        response = await client.response()
+        assert response.interim == []
+        assert response.body == b"legacy PUT / 5"
+
+
+async def test_an_unknown_expectation_is_refused_or_passed_on(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        assert (await client.get("/", "Expect: miracles")).status in (200, 417)
+
+
+async def test_an_early_response_reaches_a_client_that_still_uploads(proxy: Proxy) -> None:
+    async def handler(call: Call) -> None:
+        await call.answer(b"too big", "413 Content Too Large", "Connection: close", read=False)
+        # As real servers do: read on for a while, or the answer is lost to a reset.
+        while await call.read_some():
+            pass
+        call.close()
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 99999
+        )
+        response = await client.response()
+        assert (response.status, response.body) == (413, b"too big")
+        assert response.closes
+    # The connection to the backend had a request half sent: it is never used again.
+    async with await proxy.connect() as client:
+        await client.get("/again")
+    assert [call.connection.number for call in proxy.legacy.calls] == [0, 1]
+
+
+async def test_an_early_response_and_then_the_rest_of_the_upload(proxy: Proxy) -> None:
+    """A backend that answers first and reads on afterwards: the exchange is whole for both."""
+    size = 2_000_000
+    go_on = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        if call.method == "GET":
+            await call.answer(b"get")
+            return
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nearly")
+        await go_on.wait()
+        await call.send(b" and")
+        with_body = await call.drop_body()
+        assert with_body == size
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        client.write(b"x" * 1000)
+        head = await client.head()
+        assert head.status == 200
+        assert await client.exactly(5) == b"early"
+        client.write(b"x" * (size - 1000))
+        go_on.set()
+        assert await client.exactly(4) == b" and"
+    async with await proxy.connect() as client:
+        assert (await client.get("/")).body == b"get"
+
+
+async def test_pipelined_requests_are_answered_in_order(proxy: Proxy) -> None:
+    release = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await call.read()
+        if call.target == "/0":
+            await release.wait()
+        await call.answer(f"{call.target} {call.body.decode()}".encode())
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(
+            b"GET /0 HTTP/1.1\r\nHost: a\r\n\r\n"
+            b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+            b"HEAD /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+            b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n"
+            b"\r\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        await proxy.legacy.called(1)
+        assert len(proxy.legacy.calls) == 1
+        release.set()
+        assert (await client.response()).body == b"/0 "
+        assert (await client.response()).body == b"/1 abc"
+        assert (await client.response("HEAD")).header("content-length") == b"3"
+        assert (await client.response()).body == b"/3 de"
+        assert (await client.response()).body == b"/4 "
+    assert [call.target for call in proxy.legacy.calls] == [f"/{n}" for n in range(5)]
+
+
+async def test_a_thousand_pipelined_requests(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    count = 1000
+    async with await proxy.connect() as client:
+        client.write(
+            b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(count))
+        )
+        for number in range(count):
+            assert (await client.response()).body == b"legacy GET /%d 0" % number
+
+
+async def test_nothing_is_answered_behind_a_closing_request(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(
+            b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        assert (await client.response()).body == b"legacy GET /1 0"
+        await client.ended()
+    assert len(proxy.legacy.calls) == 1
+
+
+async def test_a_half_closed_client_gets_its_answer(proxy: Proxy) -> None:
+    release = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await call.read()
+        await release.wait()
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200000)
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")
+        client.half_close()
+        await proxy.legacy.complete()
+        release.set()
+        assert len((await client.response()).body) == 200000
+        assert await client.ended()
+
+
+async def test_pipelined_requests_of_a_half_closed_client_are_all_answered(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.half_close()
+        assert (await client.response()).body == b"legacy GET /1 0"
+        assert (await client.response()).body == b"legacy GET /2 0"
+        assert await client.ended()
+
+
+async def test_a_client_that_stops_in_the_middle_of_its_body_tears_the_exchange(
+    proxy: Proxy,
+) -> None:
+    """A torn upload must not look whole to the backend."""
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n" + b"x" * 100000
+        )
+        await proxy.legacy.called()
+        client.half_close()
+        await client.ended()
+    await proxy.legacy.changes.until(lambda: proxy.legacy.calls[0].failed, "the torn request")
+    assert not proxy.legacy.calls[0].complete
+
+
+async def test_a_torn_chunked_upload_does_not_get_its_end(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    client = await proxy.connect()
+    client.write(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"10000\r\n" + b"x" * 65536 + b"\r\n" + b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    )  # fmt: skip
+    await proxy.legacy.called()
+    client.reset()
+    await proxy.legacy.changes.until(lambda: proxy.legacy.calls[0].failed, "the torn request")
+    assert not proxy.legacy.calls[0].complete
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+    ],
+    ids=["length", "chunked", "bad chunk"],
+)
+async def test_a_torn_response_does_not_look_whole(proxy: Proxy, answer: bytes) -> None:
+    proxy.legacy.handler = sending(answer, close=True)
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await client.response()
+
+
+async def test_a_torn_close_delimited_response_ends_in_a_reset(proxy: Proxy) -> None:
+    """The backend's reset in the middle of a body without length is passed on as one."""
+
+    async def handler(call: Call) -> None:
+        await call.send(b"HTTP/1.0 200 OK\r\n\r\npartial")
+        await sent.wait()
+        call.reset()
+
+    sent = asyncio.Event()
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.head()).status == 200
+        assert await client.exactly(7) == b"partial"
+        sent.set()
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+
+
+async def test_an_empty_line_before_a_request_is_forgiven(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        assert (await client.ask(b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
+        await client.send(b"\r")
+        await client.send(b"\n")
+        assert (await client.ask(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
+
+
+async def test_heads_and_bodies_of_many_connections_do_not_mix(proxy: Proxy) -> None:
+    async def handler(call: Call) -> None:
+        body = await call.read()
+        await call.answer(call.target.encode() + b" " + body)
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+
+    async def one(number: int) -> None:
+        async with await proxy.connect() as client:
+            for turn in range(10):
+                body = b"%d.%d" % (number, turn)
+                response = await client.post(f"/{number}", body)
+                assert response.body == b"/%d %b" % (number, body)
+
+    await soon(asyncio.gather(*(one(number) for number in range(30))))
