@@ -50,15 +50,22 @@ IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"
 # The data plane starts in a tenth of a second and stays small because of other people's code it
 # loads only these, and because it loads none of the heavy parts of the standard library.
 IN_A_WORKER = ("uvloop", "msgspec", "typing_extensions", "cython_runtime", "_cython")
-NOT_IN_A_WORKER = ("sqlite3", "http", "email", "xml", "unittest", "urllib.request")
+NOT_IN_A_WORKER = ("sqlite3", "http.client", "email", "xml", "unittest", "urllib.request")
 
 # HTTP as bytes lives in the data plane and in the pure grammar of heads it uses.
-WIRE_CODE = ("proxy/edge/", "proxy/core/message", "proxy/core/chunked")
+WIRE_CODE = (
+    "proxy/edge/",
+    "proxy/core/message.py",
+    "proxy/core/chunked.py",
+    "proxy/core/forwarding.py",
+)
 WIRE_LITERAL = re.compile(r"HTTP/1\.|\r\n")
 WIRE_MODULES = frozenset({"http.client", "http.server", "httptools", "h11", "asyncio.sslproto"})
 
 # Files that start tasks outside a TaskGroup, each with the object that holds and cancels them.
-TASK_OWNERS: dict[str, str] = {}
+TASK_OWNERS = {
+    "proxy/edge/pool.py": "the pool holds its connecting tasks and cancels them when it closes",
+}
 TASK_STARTERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})
 
 # Built from pieces, so that this file does not contain what it looks for.
