@@ -4,16 +4,11 @@ The workers here are models of what the link asks of a worker; the store is the 
 commit leaves. Each rule is a thing that can happen next.
 """
 
+from collections.abc import Callable
+
 import msgspec
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
 
 from proxy.control.reconciler import decide
 from proxy.control.world import (
@@ -31,8 +26,8 @@ from proxy.store.state import check_generations
 from tests.control.estate import at, route, table
 
 SLOTS = 2
-PHASES = [LEGACY_ONLY, Phase(99), DUAL_WRITE, NEW_ONLY]
-slots = st.integers(0, SLOTS - 1)
+FATES = ["fails", "fails, but is written", "takes long"]  # of a commit
+PHASES = [Phase(99), DUAL_WRITE, NEW_ONLY, LEGACY_ONLY]
 
 
 def edited(phase: Phase) -> Event:
@@ -51,26 +46,26 @@ class ModelWorker:
         self.asked: set[Side] = set()
 
 
-class Moves(RuleBasedStateMachine):
+class Moves:
     """One route, two workers, controllers that die anywhere, a store that fails anywhere."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, phase: Phase) -> None:
         self.clock = 0.0
         self.store = Stored()
         self.snapshot = Stored()
-        self.phase = LEGACY_ONLY
+        self.phase = phase
         self.workers = [ModelWorker() for _ in range(SLOTS)]
         self.world: World | None = None
         self.pending: Decision | None = None  # decided, not committed yet
         self.deciding: list[Event] = []  # what the pending decision is about
         self.queued: list[Event] = []
         self.in_doubt = False
+        self.fate = "succeeds"  # of the next commit
 
-    @initialize(phase=st.sampled_from(PHASES))
-    def start(self, phase: Phase) -> None:
-        self.phase = phase
         self.start_controller(from_snapshot=False)
+        for slot in range(SLOTS):
+            self.worker_connects(slot)
+            self.worker_reads(slot, overtaking=True)
 
     # The controller.
 
@@ -92,8 +87,11 @@ class Moves(RuleBasedStateMachine):
             return
         self.pending = decide(self.world, events, at(self.clock))
         self.deciding = events
+        fate, self.fate = self.fate, "succeeds"
         if not self.pending.change:
             self.publish()
+        elif fate != "takes long":
+            self.commit_ends(fate == "succeeds", fate != "fails")
 
     def publish(self) -> None:
         decision, self.pending = self.pending, None
@@ -111,31 +109,29 @@ class Moves(RuleBasedStateMachine):
         if queued:
             self.decide_on(queued)
 
-    @precondition(lambda self: self.pending is not None and not self.in_doubt)
-    @rule()
-    def commit_succeeds(self) -> None:
-        assert self.pending is not None
-        self.write()
-        self.publish()
+    def commit_will(self, fate: str) -> None:
+        self.fate = fate
 
-    @precondition(lambda self: self.pending is not None and not self.in_doubt)
-    @rule(written=st.booleans())
-    def commit_fails(self, written: bool) -> None:
-        if written:
+    def commit_ends(self, succeeds: bool, written: bool) -> None:
+        if self.pending is None:
+            return
+        if succeeds or written:
             self.write()
-        self.pending = None
-        self.in_doubt = True
+        if succeeds:
+            self.publish()
+        else:
+            self.pending = None
+            self.in_doubt = True
 
     def write(self) -> None:
         assert self.pending is not None
         check_generations(self.store, self.pending.change)
         self.store = after(self.store, self.pending.change)
 
-    @precondition(lambda self: self.in_doubt or (self.world and self.world.frozen))
-    @rule()
     def store_is_read_again(self) -> None:
-        assert self.world is not None
-        if self.pending is not None:
+        if self.world is None or self.pending is not None:
+            return
+        if not self.in_doubt and not self.world.frozen:
             return
         if self.world.frozen:
             self.store = msgspec.structs.replace(self.store, starts=self.store.starts + 1)
@@ -144,62 +140,55 @@ class Moves(RuleBasedStateMachine):
         queued, self.queued = self.queued, []
         self.decide_on([StoreRead(self.store), *again, *queued])
 
-    @precondition(lambda self: self.world is not None)
-    @rule()
     def controller_dies(self) -> None:
+        """It dies where it stands: a commit under way is lost, or done and never published."""
         self.world = self.pending = None
         self.in_doubt = False
         for worker in self.workers:
             worker.connected = False
             worker.inbox.clear()
 
-    @precondition(lambda self: self.world is None)
-    @rule(from_snapshot=st.booleans())
     def controller_starts(self, from_snapshot: bool) -> None:
-        # Without a snapshot nothing is served at all.
-        self.start_controller(from_snapshot and bool(self.snapshot.records))
+        if self.world is None:
+            # Without a snapshot nothing is served at all.
+            self.start_controller(from_snapshot and bool(self.snapshot.records))
 
-    @rule(seconds=st.sampled_from([1.0, 6.0, 20.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock += seconds
         self.decide_on([])
 
-    @rule(phase=st.sampled_from(PHASES))
     def the_file_is_edited(self, phase: Phase) -> None:
         self.phase = phase
         self.decide_on([edited(phase)])
 
     # The workers.
 
-    @precondition(lambda self: self.world is not None)
-    @rule(slot=slots)
     def worker_connects(self, slot: int) -> None:
         worker = self.workers[slot]
-        assert self.world is not None
+        if self.world is None:
+            return
         worker.connected = True
         self.decide_on([SlotJoined(slot)])
         if "a" in self.world.states:
             worker.inbox = [(self.world.revision, self.world.states["a"])]
 
-    @rule(slot=slots)
     def worker_is_restarted(self, slot: int) -> None:
         self.workers[slot] = ModelWorker()
 
-    @rule(slot=slots, overtaking=st.booleans())
     def worker_reads(self, slot: int, overtaking: bool) -> None:
+        """The next of what it was sent, or only the last; then what follows by itself."""
         worker = self.workers[slot]
         if worker.inbox:
             if overtaking:
                 del worker.inbox[:-1]
             worker.revision, worker.state = worker.inbox.pop(0)
+        self.say_quiet(slot)
 
-    @rule(slot=slots)
-    def worker_says_quiet(self, slot: int) -> None:
+    def say_quiet(self, slot: int) -> None:
         worker = self.workers[slot]
         if worker.connected and worker.state and worker.state.writes_paused and not worker.writes:
             self.decide_on([SlotQuiet(slot, "a", worker.revision)])
 
-    @rule(slot=slots)
     def worker_begins_a_write(self, slot: int) -> None:
         worker = self.workers[slot]
         if worker.state is None or worker.state.writes_paused or len(worker.writes) > 1:
@@ -214,28 +203,56 @@ class Moves(RuleBasedStateMachine):
             assert state.authority.other in self.store.records["a"].missed
         worker.writes.append(state.authority)
 
-    @rule(slot=slots)
     def worker_ends_a_write(self, slot: int) -> None:
         if self.workers[slot].writes:
             self.workers[slot].writes.pop()
+            self.say_quiet(slot)
 
     # What holds.
 
-    @invariant()
     def writes_under_way_have_one_order(self) -> None:
         assert len({side for worker in self.workers for side in worker.writes}) <= 1
 
-    @invariant()
     def unpaused_workers_agree_on_the_authority(self) -> None:
         states = [worker.state for worker in self.workers if worker.state]
         assert len({state.authority for state in states if not state.writes_paused}) <= 1
 
-    @invariant()
     def a_published_flag_is_stored(self) -> None:
         for worker in self.workers:
             if worker.state:
                 assert worker.state.missed <= self.store.records["a"].missed
 
 
-Moves.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
-test_moves = Moves.TestCase
+# Each thing that can happen as often as it should be tried; `pick` is 0 to 9.
+STEPS: list[Callable[[Moves, int, int], None]] = [
+    *[lambda moves, slot, pick: moves.worker_reads(slot, overtaking=pick < 5)] * 8,
+    *[lambda moves, slot, pick: moves.worker_begins_a_write(slot)] * 6,
+    *[lambda moves, slot, pick: moves.worker_ends_a_write(slot)] * 6,
+    *[lambda moves, slot, pick: moves.the_file_is_edited(PHASES[pick % len(PHASES)])] * 4,
+    *[lambda moves, slot, pick: moves.time_passes([1.0, 6.0, 20.0][pick % 3])] * 2,
+    *[lambda moves, slot, pick: moves.worker_connects(slot)] * 2,
+    *[lambda moves, slot, pick: moves.worker_is_restarted(slot)] * 1,
+    *[lambda moves, slot, pick: moves.commit_will(FATES[pick % len(FATES)])] * 2,
+    *[lambda moves, slot, pick: moves.commit_ends(succeeds=pick < 5, written=pick < 8)] * 2,
+    *[lambda moves, slot, pick: moves.store_is_read_again()] * 2,
+    *[lambda moves, slot, pick: moves.controller_dies()] * 1,
+    *[lambda moves, slot, pick: moves.controller_starts(from_snapshot=pick < 5)] * 2,
+]
+steps = st.lists(
+    st.tuples(st.sampled_from(STEPS), st.integers(0, SLOTS - 1), st.integers(0, 9)),
+    min_size=40,
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(phase=st.sampled_from(PHASES), steps=steps)
+def test_writes_keep_one_order_and_flags_come_first(
+    phase: Phase, steps: list[tuple[Callable[[Moves, int, int], None], int, int]]
+) -> None:
+    moves = Moves(phase)
+    for step, slot, pick in steps:
+        step(moves, slot, pick)
+        moves.writes_under_way_have_one_order()
+        moves.unpaused_workers_agree_on_the_authority()
+        moves.a_published_flag_is_stored()
