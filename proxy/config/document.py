@@ -20,7 +20,7 @@ from proxy.config.findings import Position
 from proxy.config.syntax import advice
 
 MAX_DEPTH = 40
-MAX_NODES = 1_000_000
+MAX_NODES = 500_000
 
 # Keys and indexes from the root down.
 Loc = tuple[str | int, ...]
@@ -159,7 +159,9 @@ class Document:
         if depth > MAX_DEPTH:  # an alias to a collection that holds it comes here too
             raise MalformedError("TOO_DEEP", _position(node), _TOO_DEEP)
         if node.tag:
-            self._problem("TAG", node, loc, _TAG.format(node.tag))
+            self._problem(
+                "TAG", node, loc, _TAG.format(node.tag.replace("tag:yaml.org,2002:", "!!"))
+            )
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, loc)
         if isinstance(node, yaml.SequenceNode):
@@ -217,7 +219,7 @@ class Document:
 
 _TAG = "has the tag {}; tags are not used here, leave it out"
 _BAD_KEY = "a key is text, not a list or mapping; put text that begins with { or [ in quotes"
-_MERGE = "merge keys (<<) are not part of YAML 1.2; what routes share belongs into defaults"
+_MERGE = "merge keys (<<) are not part of YAML 1.2; what routes share belongs in defaults"
 
 
 def scalar(text: str) -> Any:
@@ -251,18 +253,32 @@ def _compose(text: str) -> yaml.Node:
 
 def _malformed(text: str, error: yaml.MarkedYAMLError) -> MalformedError:
     mark = error.problem_mark or error.context_mark
-    # What is not closed is at fault where it begins, not where the file ends.
-    if error.context_mark is not None and "end of stream" in (error.problem or ""):
-        mark = error.context_mark
+    context, begin = error.context or "", error.context_mark
+    # What is not closed is at fault where it begins, not where the file ends; so is an alias.
+    unclosed = "while parsing a flow" in context and mark is not None and _ends(text, mark.line)
+    if begin is not None and (
+        unclosed
+        or "end of stream" in (error.problem or "")
+        or context.endswith(("alias", "anchor"))
+    ):
+        mark = begin
     line, column = (mark.line, mark.column) if mark is not None else (0, 0)
     reason = error.problem or "not YAML"
-    if error.context and error.context.startswith("expected a single document"):
+    if context.startswith("expected a single document"):
         reason = "a second document begins here; keep one, without ---"
-    elif error.context:
-        reason = f"{reason} {error.context}"
+    elif context:
+        reason = f"{reason} {context}"
+    if unclosed:
+        reason = f"a bracket or brace that opens here is not closed ({reason})"
+        return MalformedError("SYNTAX", Position(line + 1, column + 1), reason)
     return MalformedError(
         "SYNTAX", Position(line + 1, column + 1), advice(text, line, column, reason)
     )
+
+
+def _ends(text: str, line: int) -> bool:
+    """Whether nothing is left from that line on."""
+    return not any(each.strip() for each in text.splitlines()[line:])
 
 
 def _reader_position(text: str, error: yaml.YAMLError) -> Position:

@@ -65,7 +65,10 @@ def _loaded(data: bytes, path: Path, env: Mapping[str, str]) -> Loaded:
     try:
         model = FileModel.model_validate(value)
     except ValidationError as error:
-        return _refused([*findings, *refusals(error, value, places)])
+        # A value with a variable that is not set is wrong already; not for its form as well.
+        told = {(each.line, each.column) for each in findings}
+        more = refusals(error, value, places)
+        return _refused([*findings, *(f for f in more if (f.line, f.column) not in told)])
     if findings:
         return _refused(findings)
     config, findings = assemble(model, places, path.absolute(), _digest(data, document))

@@ -61,7 +61,7 @@ def _refusal(error: dict[str, Any], places: Places) -> Finding:
         text = f"has more than {context['max_length']} entries"
     else:
         text = f"is not legal ({error['msg']})"
-    shown = places.shown(loc, error["input"])
+    shown = f'"{str(loc[-1])[:60]}"' if of_key else places.shown(loc, error["input"])
     return places.finding("BAD_VALUE", loc, f"{shown} {text}", of_key=of_key)
 
 

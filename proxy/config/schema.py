@@ -229,7 +229,7 @@ class DefaultsModel(Section):
     safe_methods: Annotated[list[t.Method], Field(max_length=64)] = setting(
         ["GET", "HEAD", "OPTIONS"], "methods that are reads; all others are writes"
     )
-    rewrite: t.UrlPath | None = setting(None, "the path on new, such as /v2/users/{id}")
+    rewrite: t.Rewrite | None = setting(None, "the path on new, such as /v2/users/{id}")
     serve: Annotated[str, t.Word("new", "legacy")] = setting("new", "who answers in dual-write")
     writes: Annotated[str, t.Word("both", "split")] = setting(
         "both", "split: both systems are on one database"

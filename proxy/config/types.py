@@ -14,6 +14,7 @@ from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import core_schema
 
 from proxy.config import units
+from proxy.config.addresses import LEGAL as LISTEN_LEGAL
 from proxy.config.addresses import Address, parse_address, parse_unix_path
 from proxy.config.settings import LatencyRule
 from proxy.core.model import Phase, Sticky
@@ -56,6 +57,9 @@ def as_text(value: object, what: str) -> str:
         return value
     if value is None:
         raise ValueError(f"is empty; legal is {what}")
+    if isinstance(value, dict) and len(value) == 1 and list(value.values()) == [None]:
+        meant = f'"{{{next(iter(value))}}}"'
+        raise ValueError(f"is not text (did you mean {meant}, in quotes?); legal is {what}")
     if isinstance(value, dict | list):
         raise ValueError(f"is not text; legal is {what} (text with {{ or [ needs quotes)")
     raise ValueError(f"is not text; legal is {what} (in quotes, if this is meant)")
@@ -236,7 +240,10 @@ def parse_network(value: object) -> str:
 
 
 def parse_listen(value: object) -> Address:
-    return parse_address(as_text(value, "host:port, [v6]:port or unix:/path"))
+    if type(value) is int:
+        meant = f"127.0.0.1:{value}"
+        raise ValueError(f"has no host (did you mean {meant}?); legal is {LISTEN_LEGAL}")
+    return parse_address(as_text(value, LISTEN_LEGAL))
 
 
 def parse_state(value: object) -> str:
@@ -261,6 +268,14 @@ def parse_url_path(value: object) -> str:
     text = as_text(value, "a path such as /healthz")
     if not re.fullmatch(r"/[!-~]*", text) or "#" in text:
         raise ValueError("is not a path; legal is one such as /healthz")
+    return text
+
+
+def parse_rewrite(value: object) -> str:
+    """The path on new; whether it fits the route's path is asked when that is known."""
+    text = as_text(value, "a path such as /v2/users/{id}")
+    if not text.startswith("/"):
+        raise ValueError("is not a path; legal is one such as /v2/users/{id}")
     return text
 
 
@@ -368,6 +383,7 @@ StateUrl = Annotated[
 ]
 File = Annotated[str, PlainValidator(parse_file), text_schema(r".+")]
 UrlPath = Annotated[str, PlainValidator(parse_url_path), text_schema(r"/[!-~]*")]
+Rewrite = Annotated[str, PlainValidator(parse_rewrite), text_schema(r"/.*")]
 StickyKey = Annotated[
     Sticky, PlainValidator(parse_sticky), text_schema(r"client-ip|(cookie|header|param):.+")
 ]
