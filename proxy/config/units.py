@@ -8,7 +8,6 @@ its unit is refused with what was probably meant.
 import math
 import re
 from difflib import get_close_matches
-from functools import lru_cache
 
 from proxy.config.settings import LatencyRule
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, NEW_ONLY, SHADOW_READ, Phase
@@ -109,7 +108,6 @@ def parse_phase(value: object) -> Phase:
     raise ValueError(_phase_refusal(value))
 
 
-@lru_cache(maxsize=256)
 def _phase_refusal(value: object) -> str:
     if type(value) is int and 0 <= value <= 100:
         return f"is not a phase (did you mean {value}%?); legal is {PHASE_LEGAL}"
