@@ -38,6 +38,7 @@ class RequestHead:
         "lines_at",
         "method",
         "minor",
+        "plain",
         "raw",
         "spans",
         "special",
@@ -53,8 +54,9 @@ class RequestHead:
         minor: int,
         special: dict[bytes, bytes],
         spans: list[tuple[bytes, int, int]],
-        framing: int,
-        keep_alive: bool,
+        framing: int = 0,
+        keep_alive: bool = True,
+        plain: bool = False,
     ) -> None:
         self.raw = raw
         self.lines_at = lines_at
@@ -62,15 +64,26 @@ class RequestHead:
         self.target = target  # latin-1 text of visible ASCII
         self.minor = minor  # 0 or 1
         self.special = special  # lower-case name to value; repeated ones joined as a list
-        self.spans = spans  # (name, start, end) of each special line in `raw`
+        self.spans = spans  # (name, start, end) of each special line in `raw`; none when plain
         self.framing = framing  # 0: no body, n: bytes, CHUNKED
         self.keep_alive = keep_alive
+        self.plain = plain  # of the special lines it has Host alone, and it is HTTP/1.1
 
 
 class ResponseHead:
     """A valid response head; `raw`, `lines_at`, `special` and `spans` as in a request."""
 
-    __slots__ = ("keep_alive", "length", "lines_at", "minor", "raw", "spans", "special", "status")
+    __slots__ = (
+        "keep_alive",
+        "length",
+        "lines_at",
+        "minor",
+        "plain",
+        "raw",
+        "spans",
+        "special",
+        "status",
+    )
 
     def __init__(
         self,
@@ -82,6 +95,7 @@ class ResponseHead:
         spans: list[tuple[bytes, int, int]],
         length: int,
         keep_alive: bool,
+        plain: bool = False,
     ) -> None:
         self.raw = raw
         self.lines_at = lines_at
@@ -91,6 +105,7 @@ class ResponseHead:
         self.spans = spans
         self.length = length  # as declared: n, CHUNKED, or UNTIL_CLOSE where nothing is declared
         self.keep_alive = keep_alive
+        self.plain = plain  # HTTP/1.1 with Date and a length, nothing hop-by-hop: sent on as it is
 
     def framing(self, method: str) -> int:
         """How the body is framed, given the request's method (RFC 9112 §6.3)."""
@@ -114,31 +129,58 @@ _FIELD_LINES = re.compile(_LINES)
 
 # Lines that the proxy acts on. Everything else is carried over unseen. Searched in lower-cased
 # bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
-_REQUEST_SPECIAL = re.compile(
-    rb"\n(host|con(?:nection|tent-length)|t(?:ransfer-encoding|e|raceparent)|keep-alive"
+_RARE_REQUEST_NAMES = (
+    rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|raceparent)|keep-alive"
     rb"|proxy-(?:connection|authorization)|upgrade|expect|x-(?:forwarded-(?:for|proto|host)"
-    rb"|request-id)|forwarded|banyan-role|http2-settings):"
+    rb"|request-id)|forwarded|banyan-role|http2-settings"
 )
-_RESPONSE_SPECIAL = re.compile(
-    rb"\n(con(?:nection|tent-length)|transfer-encoding|keep-alive|date|upgrade"
-    rb"|proxy-(?:connection|authenticate)):"
+_RARE_RESPONSE_NAMES = (
+    rb"connection|transfer-encoding|keep-alive|upgrade|proxy-(?:connection|authenticate)"
 )
+_REQUEST_SPECIAL = re.compile(rb"\n(host|" + _RARE_REQUEST_NAMES + rb"):")
+_RESPONSE_SPECIAL = re.compile(rb"\n(content-length|date|" + _RARE_RESPONSE_NAMES + rb"):")
+_find_rare_in_request = re.compile(rb"\n(?:" + _RARE_REQUEST_NAMES + rb"):").search
+_find_rare_in_response = re.compile(rb"\n(?:" + _RARE_RESPONSE_NAMES + rb"):").search
+_match_request = _REQUEST.fullmatch
+_match_response = _RESPONSE.fullmatch
+_NO_SPECIAL: dict[bytes, bytes] = {}
+_NO_SPANS: list[tuple[bytes, int, int]] = []
+_BAD_HOST = "the Host header is not a host name with an optional port"
 _SINGLE = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"traceparent", b"x-request-id", b"expect")
 )
-_HOST = re.compile(
+_match_host = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?", re.IGNORECASE
-)
+).fullmatch
 
 
 def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Refusal:
     """Parse one request head, from its first byte to the empty line's CRLF."""
-    match = _REQUEST.fullmatch(head)
+    match = _match_request(head)
     if match is None:
         return diagnose_request(head)
     if head.count(b"\n") - 2 > max_headers:
         return Refusal(431, "too_many_headers", f"more than {max_headers} header lines")
-    found = _special(head, _REQUEST_SPECIAL)
+    lower = head.lower()
+    # Most requests have no special line but Host, and are done quickly.
+    if _find_rare_in_request(lower) is None:
+        at = lower.find(b"\nhost:")
+        method, target, minor_digit = match.groups()
+        if at > 0 and minor_digit == b"1" and lower.find(b"\nhost:", at + 6) < 0:
+            host = head[at + 6 : head.index(b"\r", at)].strip()
+            if _match_host(host) is None:
+                return Refusal(400, "host", _BAD_HOST)
+            return RequestHead(
+                head,
+                match.end(3) + 2,
+                method.decode("latin-1"),
+                target.decode("latin-1"),
+                1,
+                {b"host": host},
+                _NO_SPANS,
+                plain=True,
+            )
+    found = _special(head, lower, _REQUEST_SPECIAL)
     if isinstance(found, str):
         return Refusal(400, "duplicate_header", f"the header {found} stands more than once")
     special, spans = found
@@ -160,12 +202,12 @@ def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Ref
         if not digits.isdigit() or len(digits) > MAX_LENGTH_DIGITS:
             return Refusal(400, "content_length", "Content-Length is not one decimal number")
         framing = int(digits)
-    host = special.get(b"host")
-    if host is None:
+    given_host = special.get(b"host")
+    if given_host is None:
         if minor == 1:
             return Refusal(400, "host", "an HTTP/1.1 request needs a Host header")
-    elif not _HOST.fullmatch(host):
-        return Refusal(400, "host", "the Host header is not a host name with an optional port")
+    elif _match_host(given_host) is None:
+        return Refusal(400, "host", _BAD_HOST)
     connection = special.get(b"connection")
     keep_alive = minor == 1 if connection is None else _keeps_alive(connection, minor)
     return RequestHead(
@@ -183,16 +225,33 @@ def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Ref
 
 def parse_response_head(head: bytes, max_headers: int = 1000) -> ResponseHead | Refusal:
     """Parse one response head. Refusals carry 502: the backend does not speak clean HTTP/1."""
-    match = _RESPONSE.fullmatch(head)
+    match = _match_response(head)
     if match is None:
         return Refusal(502, "bad_response", "the backend's response head is not valid HTTP/1")
     if head.count(b"\n") - 2 > max_headers:
         return Refusal(502, "too_many_headers", f"more than {max_headers} response header lines")
-    found = _special(head, _RESPONSE_SPECIAL)
+    lower = head.lower()
+    line, minor_digit, status_digits = match.groups()
+    if minor_digit == b"1" and _find_rare_in_response(lower) is None:
+        at = lower.find(b"\ncontent-length:")
+        if at > 0 and b"\ndate:" in lower and lower.find(b"\ncontent-length:", at + 16) < 0:
+            digits = head[at + 16 : head.index(b"\r", at)].strip()
+            if digits.isdigit() and len(digits) <= MAX_LENGTH_DIGITS:
+                return ResponseHead(
+                    head,
+                    len(line),
+                    int(status_digits),
+                    1,
+                    _NO_SPECIAL,
+                    _NO_SPANS,
+                    int(digits),
+                    True,
+                    plain=status_digits != b"204",
+                )
+    found = _special(head, lower, _RESPONSE_SPECIAL)
     if isinstance(found, str):
         return Refusal(502, "duplicate_header", f"the response header {found} stands twice")
     special, spans = found
-    line, minor_digit, status_digits = match.groups()
     minor = 1 if minor_digit == b"1" else 0
     length = UNTIL_CLOSE
     if b"transfer-encoding" in special:
@@ -224,12 +283,12 @@ def list_members(value: bytes) -> list[bytes]:
 
 
 def _special(
-    head: bytes, pattern: re.Pattern[bytes]
+    head: bytes, lower: bytes, pattern: re.Pattern[bytes]
 ) -> tuple[dict[bytes, bytes], list[tuple[bytes, int, int]]] | str:
     """The special lines of a head by name, with their places; the name of a forbidden repeat."""
     special: dict[bytes, bytes] = {}
     spans: list[tuple[bytes, int, int]] = []
-    for match in pattern.finditer(head.lower()):
+    for match in pattern.finditer(lower):
         name = match[1]
         start, colon_end = match.span()
         end = head.index(b"\n", colon_end) + 1
@@ -245,6 +304,8 @@ def _special(
 
 
 def _keeps_alive(connection: bytes, minor: int) -> bool:
+    if connection == b"keep-alive":
+        return True
     members = list_members(connection)
     if b"close" in members:
         return False
