@@ -3,7 +3,7 @@
 from proxy.config.addresses import Address, TcpAddress, UnixAddress
 from proxy.config.findings import Finding, Position
 from proxy.config.lint_edits import changes_for_restart, lint
-from proxy.config.load import load, load_bytes
+from proxy.config.loading import load, load_bytes
 from proxy.config.settings import (
     Admin,
     Advance,

@@ -35,25 +35,37 @@ def _split_methods(routes: list[Route], unmatched: Route, places: Places) -> Ite
             for method in dict.fromkeys(("GET", *_WRITES, *route.methods))
         }
         read_by = owners["GET"]
-        for method, written_by in owners.items():
-            pair = (read_by.pattern, written_by.pattern)
-            if (
-                method in written_by.safe_methods
-                or written_by is read_by
-                or route not in (read_by, written_by)
-                or pair in told
-                or not _harmful(read_by, written_by)
-            ):
-                continue
-            told.add(pair)
-            yield places.finding(
-                "SPLIT_METHODS",
-                ("routes", route.pattern),
-                f"reads of this path are on {_named(read_by)}, {method} is on "
-                f"{_named(written_by)}: one side may answer reads of what only the other was told; "
-                "use one route for all methods, or move both in the same edit",
-                of_key=True,
-            )
+        writes = {
+            method: owner
+            for method, owner in owners.items()
+            if method not in owner.safe_methods and (route is read_by or route is owner)
+        }
+        # Methods that no route of this very path names only matter where none is named.
+        named = {m: o for m, o in writes.items() if o.path == route.path and o.name != UNMATCHED}
+        apart = {
+            method: owner
+            for method, owner in (
+                named if any(o is not read_by for o in named.values()) else writes
+            ).items()
+            if owner is not read_by
+            and (read_by.pattern, owner.pattern) not in told
+            and _harmful(read_by, owner)
+        }
+        if not apart:
+            continue
+        told |= {(read_by.pattern, owner.pattern) for owner in apart.values()}
+        listed: dict[str, list[str]] = {}
+        for method, owner in apart.items():
+            listed.setdefault(_named(owner), []).append(method)
+        elsewhere = ", ".join(f"{', '.join(methods)} on {on}" for on, methods in listed.items())
+        yield places.finding(
+            "SPLIT_METHODS",
+            ("routes", route.pattern),
+            f"reads of this path are on {_named(read_by)}, but {elsewhere}: a side may answer "
+            "reads of what only the other was told; use one route for all methods, or move them "
+            "in the same edit",
+            of_key=True,
+        )
 
 
 def _harmful(read_by: Route, written_by: Route) -> bool:

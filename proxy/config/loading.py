@@ -19,7 +19,7 @@ from proxy.config.assemble import assemble
 from proxy.config.document import Document, MalformedError
 from proxy.config.findings import Finding, Position, bounded, finding
 from proxy.config.inactive import inactive_keys
-from proxy.config.lint import lint_file
+from proxy.config.lint_routes import lint_file
 from proxy.config.places import Places
 from proxy.config.refusals import refusals
 from proxy.config.schema import FileModel

@@ -165,8 +165,9 @@ def _cannot_fire(view: View) -> Said:
             yield (
                 "CANNOT_FIRE",
                 ("advance", "min_coverage"),
-                f"at most {covered:.4g} of the reads are compared, {advance.min_coverage:.4g} are "
-                "needed to advance; raise shadow.sample, or lower min_coverage",
+                f"at most {covered * 100:.4g}% of the reads are compared, and to advance "
+                f"{advance.min_coverage * 100:.4g}% are needed; raise shadow.sample, or lower "
+                "min_coverage",
             )
         elif compared and advance.min_samples / sample > MANY_REQUESTS:
             yield "CANNOT_FIRE", ("advance", "min_samples"), _too_many(advance.min_samples, sample)
