@@ -34,12 +34,20 @@ _ZERO_TRACE = b"0" * 32
 _ZERO_SPAN = b"0" * 16
 
 
-class Peer(NamedTuple):
+class Peer:
     """What the proxy knows of a connection: who is there, and whether it is believed."""
 
-    address: bytes  # client ip as text, "unix:" for a Unix socket
-    trusted: bool
-    scheme: bytes  # http or https
+    __slots__ = ("added", "address", "scheme", "trusted")
+
+    def __init__(self, address: bytes, trusted: bool, scheme: bytes) -> None:
+        self.address = address  # client ip as text
+        self.trusted = trusted
+        self.scheme = scheme  # http or https
+        # The lines added to a request of a peer that is not believed, up to its Host.
+        self.added = (
+            b"Via: 1.1 banyan\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
+            b"X-Forwarded-Host: " % (address, scheme)
+        )
 
 
 class Trace(NamedTuple):
@@ -49,19 +57,35 @@ class Trace(NamedTuple):
     header: bytes
 
 
+def plain_request(head: RequestHead, peer: Peer, trace: Trace) -> bytes:
+    """What `request_lines` makes of the commonest request, its request line in front.
+
+    For a plain head of a peer that is not believed, whose target and Host stay as they are.
+    """
+    trace_id, header = trace
+    return b"%b%b%b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n" % (
+        head.raw[:-2],
+        peer.added,
+        head.special[b"host"],
+        trace_id,
+        header,
+    )
+
+
 def trace_context(given: bytes | None, bits: int, sampled: bool) -> Trace:
     """Continue the client's trace, or begin one (W3C Trace Context).
 
-    `bits` are 192 random bits: 128 for a new trace id, 64 for our span.
+    `bits` are 192 random bits: the upper 128 for a new trace id, the lower 64 for our span.
     """
-    span = b"%016x" % ((bits >> 128) or 1)
+    digits = b"%048x" % (bits or 1)
     if given is not None:
         match = _TRACEPARENT.fullmatch(given)
         if match and match[1] != b"ff" and match[2] != _ZERO_TRACE and match[3] != _ZERO_SPAN:
             trace_id = match[2]
-            return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, span, match[4]))
-    trace_id = b"%032x" % ((bits & ((1 << 128) - 1)) or 1)
-    return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, span, b"01" if sampled else b"00"))
+            return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, digits[32:], match[4]))
+    trace_id = digits[:32]
+    flags = b"01" if sampled else b"00"
+    return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, digits[32:], flags))
 
 
 def request_id(given: bytes | None, trace: Trace) -> bytes:
@@ -139,9 +163,8 @@ def request_lines(
         out.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (id_, trace.header))
     else:
         out.append(
-            b"Via: 1.1 banyan\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
-            b"X-Forwarded-Host: %b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n"
-            % (peer.address, peer.scheme, original_host, id_, trace.header)
+            b"%b%b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n"
+            % (peer.added, original_host, id_, trace.header)
         )
     te = special.get(b"te")
     if upgrade:
@@ -207,6 +230,8 @@ def response_bytes(
     `framing` is that of the backend's body. A body whose end the client could not see (no
     length, to an HTTP/1.0 client) is closed behind: the framing returned is UNTIL_CLOSE then.
     """
+    if head.plain and keep_alive and client_minor == 1:
+        return head.raw, framing
     special = head.special
     out_framing = framing
     if client_minor == 0:
@@ -214,18 +239,6 @@ def response_bytes(
             out_framing = UNTIL_CLOSE
     elif framing == UNTIL_CLOSE:
         out_framing = CHUNKED
-    if (
-        keep_alive
-        and client_minor == 1
-        and head.minor == 1
-        and out_framing == framing
-        and b"connection" not in special
-        and b"keep-alive" not in special
-        and b"upgrade" not in special
-        and b"date" in special
-        and head.status != 204
-    ):
-        return head.raw, framing
     cut = [
         (start, end)
         for name, start, end in head.spans
@@ -240,7 +253,7 @@ def response_bytes(
                 cut += _line_spans(head.raw, name)
     status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
     out = [status_line, _without(head.raw, head.lines_at, len(head.raw) - 2, cut)]
-    if b"date" not in special:
+    if not head.plain and b"date" not in special:
         out.append(b"Date: %b\r\n" % http_date)
     if out_framing == CHUNKED and framing == UNTIL_CLOSE:
         out.append(b"Transfer-Encoding: chunked\r\n")

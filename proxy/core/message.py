@@ -143,6 +143,8 @@ _find_rare_in_request = re.compile(rb"\n(?:" + _RARE_REQUEST_NAMES + rb"):").sea
 _find_rare_in_response = re.compile(rb"\n(?:" + _RARE_RESPONSE_NAMES + rb"):").search
 _match_request = _REQUEST.fullmatch
 _match_response = _RESPONSE.fullmatch
+# What HTTP/1.1 means anyway, and many send: taken out at once, so that the head is a plain one.
+_SAYS_NOTHING = b"\r\nConnection: keep-alive\r\n"
 _NO_SPECIAL: dict[bytes, bytes] = {}
 _NO_SPANS: list[tuple[bytes, int, int]] = []
 _BAD_HOST = "the Host header is not a host name with an optional port"
@@ -161,6 +163,8 @@ def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Ref
         return diagnose_request(head)
     if head.count(b"\n") - 2 > max_headers:
         return Refusal(431, "too_many_headers", f"more than {max_headers} header lines")
+    if _SAYS_NOTHING in head and match[3] == b"1":
+        head = head.replace(_SAYS_NOTHING, b"\r\n", 1)
     lower = head.lower()
     # Most requests have no special line but Host, and are done quickly.
     if _find_rare_in_request(lower) is None:
@@ -230,13 +234,15 @@ def parse_response_head(head: bytes, max_headers: int = 1000) -> ResponseHead | 
         return Refusal(502, "bad_response", "the backend's response head is not valid HTTP/1")
     if head.count(b"\n") - 2 > max_headers:
         return Refusal(502, "too_many_headers", f"more than {max_headers} response header lines")
+    if _SAYS_NOTHING in head and match[2] == b"1":
+        head = head.replace(_SAYS_NOTHING, b"\r\n", 1)
     lower = head.lower()
     line, minor_digit, status_digits = match.groups()
     if minor_digit == b"1" and _find_rare_in_response(lower) is None:
         at = lower.find(b"\ncontent-length:")
         if at > 0 and b"\ndate:" in lower and lower.find(b"\ncontent-length:", at + 16) < 0:
             digits = head[at + 16 : head.index(b"\r", at)].strip()
-            if digits.isdigit() and len(digits) <= MAX_LENGTH_DIGITS:
+            if digits.isdigit() and len(digits) <= MAX_LENGTH_DIGITS and status_digits != b"204":
                 return ResponseHead(
                     head,
                     len(line),
@@ -246,7 +252,7 @@ def parse_response_head(head: bytes, max_headers: int = 1000) -> ResponseHead | 
                     _NO_SPANS,
                     int(digits),
                     True,
-                    plain=status_digits != b"204",
+                    plain=True,
                 )
     found = _special(head, lower, _RESPONSE_SPECIAL)
     if isinstance(found, str):

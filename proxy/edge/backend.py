@@ -240,8 +240,21 @@ class BackendConnection(asyncio.Protocol, Timed):
                 self.buffer = b""
                 return
         self.buffer = b""
-        self.head = head
         framing = head.framing(exchange.method)
+        if framing == len(data) and head.keep_alive and not self.request_open and not self.closing:
+            # The whole response in one piece, as most are.
+            self.exchange = None
+            self.state = _IDLE
+            self.served += 1
+            endpoint = self.endpoint
+            if not 502 <= head.status <= 504:
+                endpoint.failures = endpoint.ejections = 0
+            else:
+                self.pool.count_failure(endpoint)
+            self.pool.release(self, head.special.get(b"keep-alive"))
+            exchange.whole(head, data)
+            return
+        self.head = head
         if framing == 0:
             exchange.on_head(head, 0)
             if self.exchange is exchange:

@@ -24,6 +24,7 @@ _NO_LIMIT = float("inf")
 class Sink(Protocol):
     """Who an exchange reports to."""
 
+    def on_whole(self, exchange: "Exchange", head: ResponseHead, body: bytes) -> None: ...
     def on_interim(self, exchange: "Exchange", head: ResponseHead) -> None: ...
     def on_head(self, exchange: "Exchange", head: ResponseHead, framing: int) -> None: ...
     def on_data(self, exchange: "Exchange", data: bytes) -> None: ...
@@ -42,6 +43,7 @@ class Exchange:
 
     __slots__ = (
         "answering",
+        "at",
         "body",
         "connection",
         "ended",
@@ -53,6 +55,7 @@ class Exchange:
         "limit_at",
         "method",
         "pool",
+        "repeatable",
         "request",
         "shadow",
         "side",
@@ -77,9 +80,11 @@ class Exchange:
         body: bytes | None,
         trailers: bytes = b"",
         shadow: bool = False,
+        upgrade: bool = False,
     ) -> None:
         self.sink = sink
         self.side = side
+        self.at = 0 if side is Side.LEGACY else 1  # the side as an index of counts and pairs
         self.pool = pool
         self.method = method
         self.request = request  # the head, with its closing empty line
@@ -95,7 +100,9 @@ class Exchange:
         self.failure: Failure | None = None
         self.ended = False
         self.answering = False  # a response byte has come
-        self.upgrade = False
+        self.upgrade = upgrade
+        # Whether it may be sent again if a reused connection turns out to be dead.
+        self.repeatable = body is not None and method in IDEMPOTENT and not upgrade
         self.tried = 0  # connections asked for
         self.wait_until = 0.0  # while it waits in the pool's queue
         self.stream_buffer: list[bytes] = []  # body that came before the connection
@@ -202,6 +209,14 @@ class Exchange:
             self.pool.succeeded(self)
         self.sink.on_head(self, head, framing)
 
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """The response came whole, in one piece; its connection is free already."""
+        self.ended = True
+        self.connection = None
+        self.head = head
+        self.head_at = time.perf_counter()
+        self.sink.on_whole(self, head, body)
+
     def head_at_now(self, head: ResponseHead) -> None:
         """The exchange became a tunnel."""
         self.head = head
@@ -227,10 +242,8 @@ class Exchange:
             and connection is not None
             and connection.served
             and not self.answering
-            and self.body is not None
-            and self.method in IDEMPOTENT
+            and self.repeatable
             and self.tried < 3
-            and not self.upgrade
         ):
             self.pool.acquire(self, fresh=True)
             return

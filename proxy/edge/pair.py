@@ -93,6 +93,17 @@ class Pair:
         self.bodies[at].append(data)
         return True
 
+    def take_whole(self, at: int, head: ResponseHead, body: bytes, seconds: float) -> None:
+        """One side is done, its response having come in one piece."""
+        self.heads[at] = head
+        self.records[at] = ExchangeRecord(head.status, round(seconds * 1000, 3))
+        if self.skipped or self.decided:
+            return
+        if body and b"text/event-stream" in head.raw:
+            self.skip("event_stream")
+        else:
+            self.take_body(at, body)
+
     def skip(self, reason: str) -> None:
         """There will be no comparison; what was kept is let go."""
         if not self.skipped:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from proxy.core.model import Backend, BackendTls, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
-from proxy.edge.exchange import IDEMPOTENT, Exchange
+from proxy.edge.exchange import Exchange
 from proxy.edge.wheel import Timed, Wheel
 
 MAX_WAITING = 1024
@@ -87,6 +87,7 @@ class Pool(Timed):
         "endpoints",
         "loop",
         "most",
+        "only",
         "shadows",
         "tasks",
         "total",
@@ -104,6 +105,7 @@ class Pool(Timed):
         self.endpoints = [Endpoint(url, backend.tls) for url in backend.urls]
         # The bound protects the backend, so it is shared out between the workers.
         self.most = max(1, -(-backend.max_connections // workers))
+        self.only = self.endpoints[0] if len(self.endpoints) == 1 else None
         self.total = 0  # open or being opened
         self.shadows = 0  # connections in use by shadows
         self.waiting: deque[Exchange] = deque()
@@ -120,10 +122,15 @@ class Pool(Timed):
                 exchange.not_connected(Failure(FailureKind.POOL_FULL, "no room for a shadow"))
                 return
             self.shadows += 1
-        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._choose()
-        if self._attach_idle(endpoint, exchange, fresh):
-            return
-        if self.total < self.most or self._evict_idle():
+        endpoint = self.only or self._choose()
+        idle = endpoint.idle
+        if (
+            idle
+            and not fresh
+            and (exchange.repeatable or self.wheel.now - idle[-1].idle_since <= FRESH_S)
+        ):
+            self._attach(idle.pop(), exchange)
+        elif self.total < self.most or self._evict_idle():
             self._open(endpoint, exchange)
         elif exchange.shadow:
             self.shadows -= 1
@@ -150,7 +157,7 @@ class Pool(Timed):
     def failed(self, exchange: Exchange, connection: BackendConnection | None = None) -> None:
         connection = connection or exchange.connection
         if connection is not None:
-            self._count_failure(connection.endpoint)
+            self.count_failure(connection.endpoint)
 
     # What connections tell
 
@@ -252,17 +259,6 @@ class Pool(Timed):
         candidates = [endpoint for endpoint in self.endpoints if endpoint.usable(now)]
         return min(candidates or self.endpoints, key=lambda endpoint: endpoint.outstanding)
 
-    def _attach_idle(self, endpoint: Endpoint, exchange: Exchange, fresh: bool) -> bool:
-        idle = endpoint.idle
-        if not idle or fresh:
-            return False
-        if (
-            exchange.method not in IDEMPOTENT or exchange.body is None or exchange.upgrade
-        ) and self.wheel.now - idle[-1].idle_since > FRESH_S:
-            return False
-        self._attach(idle.pop(), exchange)
-        return True
-
     def _attach(self, connection: BackendConnection, exchange: Exchange) -> None:
         connection.busy = True
         connection.role_shadow = exchange.shadow
@@ -291,7 +287,7 @@ class Pool(Timed):
             failure = await self._try(endpoint, exchange)
             if failure is None:
                 return
-            self._count_failure(endpoint)
+            self.count_failure(endpoint)
             now = self.wheel.now
             untried = [other for other in untried if other.usable(now)]
             if exchange.ended or not untried:
@@ -350,7 +346,8 @@ class Pool(Timed):
             if not exchange.ended:
                 self._open(self._choose(), exchange)
 
-    def _count_failure(self, endpoint: Endpoint) -> None:
+    def count_failure(self, endpoint: Endpoint) -> None:
+        """A failure in a row; enough of them eject the URL for a while."""
         endpoint.failures += 1
         if endpoint.failures >= EJECT_AFTER and len(self.endpoints) > 1:
             endpoint.failures = 0

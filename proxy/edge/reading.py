@@ -7,12 +7,13 @@ with its reason.
 
 from typing import TYPE_CHECKING
 
+from proxy.core.forwarding import response_bytes
 from proxy.core.message import ResponseHead
 from proxy.core.model import FailureKind, Side
 from proxy.core.planning import ReadPlan
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair
-from proxy.edge.relay import SMALL_BODY_BYTES, Relay, index_of
+from proxy.edge.relay import SMALL_BODY_BYTES, Relay
 from proxy.edge.request import ForwardedRequest
 from proxy.edge.table import Service
 
@@ -77,6 +78,39 @@ class ReadRelay(Relay):
         if pair is not None and not self.streaming and not self.over:
             self._ask_shadow(pair)
 
+    def on_whole(self, exchange: Exchange, head: ResponseHead, body: bytes) -> None:
+        """A whole response in one piece: what most reads come to, in as few steps as can be."""
+        is_answer = exchange is self.answering
+        if is_answer and 502 <= head.status <= 504:
+            super().on_whole(exchange, head, body)
+            return
+        service = self.service
+        pair = self.pair
+        seconds = exchange.head_at - exchange.started
+        service.live.tally.exchange(service.phase, exchange.at, head.status, seconds)
+        if pair is not None:
+            pair.take_whole(exchange.at, head, body, seconds)
+        if not is_answer:
+            self._uncount_shadow()
+            self.end_if_done()
+            return
+        client, self.client = self.client, None
+        self.answer_done = True
+        if client is not None:
+            request_head = self.request.head
+            keep_alive = request_head.keep_alive and not self.streaming and not self.edge.draining
+            if head.plain and keep_alive and request_head.minor == 1:
+                client.write(head.raw + body)
+            else:
+                date = self.edge.date.now()
+                size = 0 if request_head.method == "HEAD" else len(body)
+                out, _ = response_bytes(head, size, request_head.minor, keep_alive, date)
+                client.write(out + body)
+            if self.other is not None and not self.other.ended:
+                self.detach()
+            client.answered(keep_alive)
+        self.end_if_done()
+
     # The shadow
 
     def _paired(self, plan: ReadPlan) -> Pair | None:
@@ -130,7 +164,7 @@ class ReadRelay(Relay):
             # No room for a shadow is our doing, not an error of that side.
             if pair is not None:
                 pair.skip("no_connection")
-                pair.record(index_of(exchange), exchange)
+                pair.record(exchange.at, exchange)
             return
         super().count(exchange)
 
@@ -198,7 +232,7 @@ class ReadRelay(Relay):
         self.other = None
         self._uncount_shadow()
         other.unlimited()
-        kept = pair.bodies[index_of(other)]
+        kept = pair.bodies[other.at]
         pair.decide()
         head = other.head
         if head is not None:

@@ -25,7 +25,6 @@ from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair, code_of
 from proxy.edge.request import ForwardedRequest
 from proxy.edge.table import Service
-from proxy.edge.tally import LEGACY, NEW
 from proxy.edge.tunnel import Tunnel
 from proxy.edge.wheel import Timed
 
@@ -206,6 +205,13 @@ class Relay(Timed):
         if head.status != 100 or self.streaming:
             client.write(interim_bytes(head))
 
+    def on_whole(self, exchange: Exchange, head: ResponseHead, body: bytes) -> None:
+        self.on_head(exchange, head, len(body))
+        if exchange is self.answering or exchange is self.other:
+            if body:
+                self.on_data(exchange, body)
+            self.on_end(exchange, b"")
+
     def on_head(self, exchange: Exchange, head: ResponseHead, framing: int) -> None:
         if exchange is self.answering:
             if self.answer_begins(exchange, head):
@@ -218,7 +224,7 @@ class Relay(Timed):
 
     def on_data(self, exchange: Exchange, data: bytes) -> None:
         pair = self.pair
-        if pair is not None and not pair.take_body(index_of(exchange), data):
+        if pair is not None and not pair.take_body(exchange.at, data):
             self.give_up_other(pair.skipped)
         if exchange is self.answering:
             if self.out_framing == CHUNKED:
@@ -302,8 +308,10 @@ class Relay(Timed):
         """A new exchange with one side, not started yet."""
         request = self.request
         service = self.service
-        body = None if self.streaming or self.body is None else b"".join(self.body)
-        exchange = Exchange(
+        body: bytes | None = b""
+        if request.framing != 0:
+            body = None if self.streaming or self.body is None else b"".join(self.body)
+        return Exchange(
             self,
             side,
             service.pool(side),
@@ -313,9 +321,8 @@ class Relay(Timed):
             body,
             self.trailers,
             may_be_shed,
+            request.upgrade,
         )
-        exchange.upgrade = request.upgrade
-        return exchange
 
     def make_pair(self, authoritative: Side, write: bool) -> Pair:
         request = self.request
@@ -327,10 +334,10 @@ class Relay(Timed):
     def count(self, exchange: Exchange) -> None:
         """Count an exchange that is done."""
         self.service.live.tally.exchange(
-            self.service.phase, index_of(exchange), code_of(exchange), exchange.seconds()
+            self.service.phase, exchange.at, code_of(exchange), exchange.seconds()
         )
         if self.pair is not None:
-            self.pair.record(index_of(exchange), exchange)
+            self.pair.record(exchange.at, exchange)
 
     def give_up_other(self, reason: str) -> None:
         """End the observed side's exchange; it is no longer of use."""
@@ -340,12 +347,12 @@ class Relay(Timed):
         if other is not None and not other.ended and not (pair is not None and pair.write):
             other.cancel()
             if pair is not None:
-                pair.record(index_of(other), other)
+                pair.record(other.at, other)
             self.other_ended(other)
             self.end_if_done()
 
     def _pair_head(self, pair: Pair, exchange: Exchange, head: ResponseHead, framing: int) -> None:
-        pair.take_head(index_of(exchange), head)
+        pair.take_head(exchange.at, head)
         if pair.write:
             return
         if framing > self.service.route.shadow.max_body_bytes:
@@ -455,9 +462,11 @@ class Relay(Timed):
         self.ending()
         if self.pair is not None:
             self.pair.conclude()
-        self.edge.held_bytes -= self.held
-        self.held = 0
-        self.edge.wheel.forget(self)
+        if self.held:
+            self.edge.held_bytes -= self.held
+            self.held = 0
+        if self.slot:
+            self.edge.wheel.forget(self)
         # No cycles are left for the garbage collector.
         self.answering = self.other = self.pair = self.tunnel = self.body = None
         if self.detached:
@@ -482,8 +491,3 @@ class Relay(Timed):
     def _answer_begun(self) -> bool:
         answering = self.answering
         return self.answer_done or (answering is not None and answering.head is not None)
-
-
-def index_of(exchange: Exchange) -> int:
-    """The exchange's side as the index used in counts and pairs."""
-    return LEGACY if exchange.side is Side.LEGACY else NEW

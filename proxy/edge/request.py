@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from proxy.core.forwarding import (
     Peer,
-    Trace,
     client_address,
     header_values,
+    plain_request,
     request_id,
     request_lines,
     trace_context,
@@ -41,6 +41,7 @@ class ForwardedRequest:
         "query",
         "trace",
         "upgrade",
+        "whole",
     )
 
     def __init__(
@@ -63,8 +64,16 @@ class ForwardedRequest:
         self.params = params
         self.authority = authority  # of an absolute-form target; stands for the Host header
         self.lines: bytes | None = None
+        # The whole head as most sides get it, where nothing but our own lines changes.
+        self.whole: bytes | None = None
+        self.upgrade = False
         special = head.special
-        self.trace: Trace = trace_context(
+        if head.plain:
+            self.trace = trace_context(None, edge.bits(192), edge.chance() < edge.trace_sample)
+            if not peer.trusted and authority is None and head.target == path + query:
+                self.whole = plain_request(head, peer, self.trace)
+            return
+        self.trace = trace_context(
             special.get(b"traceparent"), edge.bits(192), edge.chance() < edge.trace_sample
         )
         # h2c is never switched to: what follows would be requests that nobody routed.
@@ -88,6 +97,8 @@ class ForwardedRequest:
 
     def to_side(self, service: "Service", side: Side, *, as_shadow: bool = False) -> bytes:
         """The head for one side, with its closing empty line."""
+        if self.whole is not None and side in service.plain_sides:
+            return self.whole + (_SHADOW_END if as_shadow else b"\r\n")
         pool = service.pool(side)
         head = self.head
         lines = self.lines

@@ -59,6 +59,7 @@ class Service:
         "override_header",
         "override_trust",
         "phase",
+        "plain_sides",
         "read_draw",
         "reads",
         "rewrite",
@@ -95,6 +96,14 @@ class Service:
                 re.escape(name.lower().encode("latin-1")) for name in route.compare.headers
             )
             self.compared = re.compile(rb"\n(" + names + rb"):")
+        # The sides that get a request line, a Host and header lines as the client sent them.
+        self.plain_sides = tuple(
+            side
+            for side, pool in ((Side.LEGACY, legacy), (Side.NEW, new))
+            if pool.backend.host == "preserve"
+            and self.override_header is None
+            and (side is Side.LEGACY or self.rewrite is None)
+        )
         self.set_state(state)
 
     def set_state(self, state: RouteState) -> None:
