@@ -26,14 +26,16 @@ from pathlib import Path
 
 import structlog
 
-import proxy.config
-from proxy.config.findings import Finding
-from proxy.config.settings import Config
+from proxy.config import Config, Finding, TcpAddress, load_bytes
+from proxy.config.source import UnreadableError, read_source
 from proxy.control.children import LOUD_AFTER_FAILURES, Child
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
 from proxy.observe.logging import configure_logging
+from proxy.store.opening import check_state
+from proxy.store.state import StoreError
 
 LINK_NAME = "link.sock"
+FIRST_NAME = "first.yaml"
 LONGEST_SOCKET_PATH_BYTES = 107  # sockaddr_un
 MOST_DESCRIPTORS = 1 << 20
 KILL_AFTER_GRACE_S = 5.0  # a worker gets this beyond its grace, the controller only this
@@ -62,11 +64,14 @@ class Options:
 
 def serve(options: Options) -> int:
     """Serve until told to stop; the exit code. Raises StartError when it cannot start."""
-    config = _load(options.config)
+    config, data = _load(options.config)
     configure_logging("launcher", config.telemetry.log_format)
+    _check_state(config)
     _raise_the_descriptor_limit()
     with contextlib.ExitStack() as cleanup:
         runtime = _private_directory(cleanup)
+        # What a controller compares later edits with: some keys need a restart of the launcher.
+        (runtime / FIRST_NAME).write_bytes(data)
         try:
             public = listen(config.listen, config.workers, "listen")
             cleanup.callback(public.close)
@@ -110,16 +115,22 @@ class Launcher:
             _worker(options, config, slot, public.fileno(slot), runtime / LINK_NAME)
             for slot in range(config.workers)
         ]
+        admin_host = (
+            ["--admin-host", admin.address.host] if isinstance(admin.address, TcpAddress) else []
+        )
         self._controller = Child(
             "controller",
             options.controller_module,
             [
-                *("--config", str(config.file)),
+                *("--config", str(options.config)),
                 *("--slots", str(config.workers)),
                 *("--link-fd", str(link.fileno(0))),
                 *("--admin-fd", str(admin.fileno(0))),
                 *("--ready-fd", str(self._ready_write)),
                 *("--runtime", str(runtime)),
+                *("--state", str(config.state.sqlite_path)),
+                *("--log-format", config.telemetry.log_format),
+                *admin_host,
             ],
             [link.fileno(0), admin.fileno(0), self._ready_write],
         )
@@ -267,17 +278,35 @@ def _worker(options: Options, config: Config, slot: int, listen_fd: int, link: P
         *("--listen-fd", str(listen_fd)),
         *("--link", str(link)),
         *("--grace", f"{options.grace_s:g}"),
+        *("--workers", str(config.workers)),
     ]
     if config.tls:
         arguments += ["--tls-cert", config.tls.cert, "--tls-key", config.tls.key]
     return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd])
 
 
-def _load(path: Path) -> Config:
-    loaded = proxy.config.load(path, os.environ)
+def _load(path: Path) -> tuple[Config, bytes]:
+    try:
+        data = read_source(path)
+    except UnreadableError as error:
+        raise StartError(f"{path}: {error}") from error
+    loaded = load_bytes(data, path, os.environ)
     if loaded.config is None:
         raise StartError(f"{path} has errors; nothing was started", loaded.findings)
-    return loaded.config
+    return loaded.config, data
+
+
+def _check_state(config: Config) -> None:
+    """Refuse here what would leave the controller without its state."""
+    if config.state.redis_url is not None:
+        raise StartError(
+            "state: redis:// is not available in this version; for one machine use "
+            "sqlite:.banyan/state.db"
+        )
+    try:
+        check_state(config.state.sqlite_path)
+    except StoreError as error:
+        raise StartError(str(error)) from error
 
 
 def _private_directory(cleanup: contextlib.ExitStack) -> Path:

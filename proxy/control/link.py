@@ -93,10 +93,9 @@ class LinkServer:
         self._owner = owner
         self._open = 0
 
-    async def serve(self, listening: socket.socket, started: Callable[[], None]) -> None:
+    async def serve(self, listening: socket.socket) -> None:
         """Serve until cancelled. The server holds the tasks of its connections."""
         server = await asyncio.start_unix_server(self._connected, sock=listening)
-        started()
         try:
             await asyncio.Event().wait()
         finally:

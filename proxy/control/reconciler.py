@@ -90,6 +90,7 @@ class _Draft:
         self._frozen = world.frozen
         self._switch_timeout_s = world.switch_timeout_s
         self._routes = world.routes
+        self._source = world.source
         self._records = dict(world.stored.records)
         self._moves = dict(world.moves)
         self._touched = set(world.moves)
@@ -108,6 +109,7 @@ class _Draft:
             self._new_table = True
         self._routes = {route.name: route for route in event.routes}
         self._switch_timeout_s = event.switch_timeout_s
+        self._source = event.source
         self._touched |= self._routes.keys() | self._moves.keys()
         if not self._frozen:
             self._age_absent_records()
@@ -183,6 +185,7 @@ class _Draft:
             states=states,
             moves=self._moves,
             switch_timeout_s=self._switch_timeout_s,
+            source=self._source,
         )
         durable = Change() if self._frozen else change
         return Decision(world, durable, self._new_table, changed, tuple(self._alarms))

@@ -51,6 +51,7 @@ class World:
     states: Mapping[str, RouteState] = field(default_factory=dict)
     moves: Mapping[str, Move] = field(default_factory=dict)
     switch_timeout_s: float = 5.0
+    source: object = None  # of the table in force
 
     @classmethod
     def begin(cls, slots: int, stored: Stored, frozen: bool = False) -> "World":
@@ -64,12 +65,16 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class TableLoaded:
-    """A good file was read. `forced`: workers compile it again even if nothing changed."""
+    """A good file was read. `forced`: workers compile it again even if nothing changed.
+
+    `source` is whatever the table was made from; it comes out again as World.source.
+    """
 
     routes: tuple[Route, ...]
     digest: str
     switch_timeout_s: float = 5.0
     forced: bool = False
+    source: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,293 @@
+"""The controller process: brings the file, the state of routes, workers and admin API together.
+
+Everything runs in one event loop and one TaskGroup; only reading the file and the store use
+threads. It may die at any moment: the workers serve on, the launcher starts another one on the
+same sockets, and that one finds everything it needs in the store, the file, or (if the file has
+become bad meanwhile) in the copy of the last good one.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from proxy.admin.app import make_app
+from proxy.config import Config, Finding, Loaded, changes_for_restart, lint, load_bytes
+from proxy.control.health import HealthChecks
+from proxy.control.ledger import Ledger
+from proxy.control.link import LinkServer, WorkerLink
+from proxy.control.reload import Reloader
+from proxy.control.roster import Roster
+from proxy.control.view import ControllerView
+from proxy.control.world import Decision, SlotJoined, SlotQuiet, TableLoaded, WriteMissed
+from proxy.core.framing import LinkError, frame
+from proxy.core.messages import (
+    Applied,
+    Bye,
+    EndpointHealth,
+    FromWorker,
+    Full,
+    Missing,
+    Quiet,
+    Report,
+    States,
+)
+from proxy.observe.logging import configure_logging
+from proxy.observe.metrics import Aggregator
+from proxy.observe.observations import Observations
+
+FIRST_NAME = "first.yaml"  # as the launcher read it
+LAST_GOOD_NAME = "last-good.yaml"
+ADMIN_SHUTDOWN_S = 1.0
+
+log = structlog.get_logger("proxy.control")
+
+
+class Controller:
+    """Knows who has to be told what. Implements LinkOwner."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._path = Path(options.config)
+        self._runtime = Path(options.runtime)
+        self._first: Config | None = None  # of the launcher's life: some keys need a restart
+        self._is_ready = False
+        self._full: tuple[int, bytes] | None = None  # of a revision
+        self._roster = Roster(options.slots)
+        self._counts = Aggregator(time.monotonic())
+        self._observations = Observations(log)
+        self._link = LinkServer(options.slots, self)
+        self._ledger = Ledger(options.slots, Path(options.state), self._publish)
+        self._health = HealthChecks(self._health_changed)
+        self._reloader = Reloader(self._path, self._loaded, self._refused)
+        self._view = ControllerView(options.config, self._ledger, self._roster, self._counts)
+
+    async def run(self) -> None:
+        """Control until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stopping.set)
+        link = socket.socket(fileno=self._options.link_fd)
+        admin = socket.socket(fileno=self._options.admin_fd)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._ledger.run()),
+                group.create_task(self._reloader.run()),
+                group.create_task(self._health.run()),
+                group.create_task(self._link.serve(link)),
+                group.create_task(self._serve_admin(admin)),
+            ]
+            await stopping.wait()
+            for task in tasks:
+                task.cancel()
+        log.info("controller ends")
+
+    # What was read
+
+    def _loaded(self, loaded: Loaded, data: bytes, asked: bool) -> None:
+        config = loaded.config
+        assert config is not None
+        findings = [*loaded.findings, *self._seen_from_what_is_in_force(config)]
+        for finding in findings:
+            log.warning(
+                "configuration finding", finding=str(finding), code=finding.code, file=finding.file
+            )
+        configure_logging("controller", config.telemetry.log_format)
+        self._view.loaded(findings)
+        self._keep(data, LAST_GOOD_NAME)
+        self._submit(config, forced=asked)
+
+    def _seen_from_what_is_in_force(self, config: Config) -> list[Finding]:
+        """What of this edit is unwise, or does not take effect before a restart."""
+        findings: list[Finding] = []
+        world = self._ledger.world
+        if world is not None:
+            records = world.stored.records
+            before = {name: record.effective for name, record in records.items()}
+            missed = {name: record.missed for name, record in records.items()}
+            findings += lint(config, before, missed)
+        if self._first is None:
+            self._first = self._kept(FIRST_NAME)
+        if self._first is not None:
+            findings += changes_for_restart(self._first, config)
+        return findings
+
+    def _refused(self, findings: Sequence[Finding]) -> None:
+        self._view.refused(findings)
+        for finding in findings:
+            if finding.severity == "error":
+                log.error("configuration refused", finding=str(finding), code=finding.code)
+        world = self._ledger.world
+        if world is None or not world.routes:
+            self._use_the_last_good_one()
+        log.error("the last good configuration stays in force", errors=self._view.config_errors)
+
+    def _use_the_last_good_one(self) -> None:
+        """This controller is new and the file is bad: what the one before it had is used."""
+        config = self._kept(LAST_GOOD_NAME)
+        if config is not None:
+            self._submit(config, forced=False)
+
+    def _kept(self, name: str) -> Config | None:
+        """A copy of the file, checked again: the directory is private, its age is not known."""
+        try:
+            data = (self._runtime / name).read_bytes()
+        except OSError:
+            return None
+        return load_bytes(data, self._path, os.environ).config
+
+    def _keep(self, data: bytes, name: str) -> None:
+        fresh = self._runtime / f"{name}.new"
+        try:
+            fresh.write_bytes(data)
+            fresh.replace(self._runtime / name)
+        except OSError as error:
+            log.error("copy of the configuration not kept", copy=name, reason=str(error))
+
+    def _submit(self, config: Config, forced: bool) -> None:
+        self._ledger.submit(
+            TableLoaded(
+                routes=config.routes,
+                digest=config.text_digest,
+                switch_timeout_s=config.switch_timeout_s,
+                forced=forced,
+                source=config,
+            )
+        )
+
+    # What was decided
+
+    def _publish(self, decision: Decision) -> None:
+        world = decision.world
+        if decision.new_table:
+            config = cast(Config, world.source)
+            self._counts.retain(world.routes, time.monotonic())
+            self._observations.retain(world.routes)
+            framed = self._framed()
+            if framed is None:
+                return
+            for worker in self._link.workers.values():
+                worker.send_full(framed)
+            self._health.watch(config.backends)
+            log.info("table in force", generation=world.generation, routes=len(world.routes))
+            return
+        present = {name: s for name, s in decision.states.items() if name in world.routes}
+        states = States(world.generation, world.revision, present)
+        for worker in self._link.workers.values():
+            worker.send_states(states)
+
+    def _framed(self) -> bytes | None:
+        """The Full of the world as it is; None while there is none."""
+        world = self._ledger.world
+        if world is None or not world.routes:
+            return None
+        if self._full is None or self._full[0] != world.revision:
+            config = cast(Config, world.source)
+            snapshot = config.snapshot(world.generation, world.revision, world.states)
+            try:
+                self._full = world.revision, frame(Full(snapshot))
+            except LinkError as error:
+                log.critical("the table is too large for the workers", reason=str(error))
+                return None
+        return self._full[1]
+
+    def _health_changed(self, health: EndpointHealth) -> None:
+        for worker in self._link.workers.values():
+            worker.send_health(health)
+
+    # LinkOwner
+
+    def joined(self, worker: WorkerLink) -> None:
+        log.info("worker connected", slot=worker.slot, worker_pid=worker.pid)
+        self._roster.joined(worker.slot, worker.pid)
+        self._ledger.submit(SlotJoined(worker.slot))
+        framed = self._framed()
+        if framed is not None:
+            worker.send_full(framed)
+        for health in self._health.down():
+            worker.send_health(health)
+
+    def left(self, worker: WorkerLink) -> None:
+        log.info("worker disconnected", slot=worker.slot, worker_pid=worker.pid)
+        self._roster.left(worker.slot)
+        self._counts.disconnected(worker.slot)
+
+    def received(self, worker: WorkerLink, message: FromWorker) -> None:
+        match message:
+            case Report():
+                now = time.monotonic()
+                self._counts.apply(message, now)
+                self._observations.take(message.observations, now)
+                self._roster.reported(message)
+            case Applied():
+                self._roster.applied(message)
+                self._tell_ready()
+            case Quiet():
+                self._ledger.submit(SlotQuiet(message.slot, message.route, message.revision))
+            case Missing():
+                self._ledger.submit(WriteMissed(message.route, message.side, message.reason))
+            case Bye():
+                log.info("worker drained", slot=worker.slot, worker_pid=worker.pid)
+
+    def _tell_ready(self) -> None:
+        world = self._ledger.world
+        if self._is_ready or world is None or not world.routes:
+            return
+        if self._roster.all_serve(world.generation):
+            self._is_ready = True
+            with contextlib.suppress(OSError):
+                os.write(self._options.ready_fd, b"\n")
+
+    async def _serve_admin(self, admin: socket.socket) -> None:
+        app = make_app(self._view, self._options.admin_host)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=ADMIN_SHUTDOWN_S)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, admin).start()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one controller until it is told to stop. The launcher starts it."""
+    options = _options(argv)
+    configure_logging("controller", options.log_format)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Controller(options).run())
+    except Exception:
+        log.exception("controller failed")
+        return 1
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="proxy.control.controller")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--state", required=True, help="path of the SQLite store")
+    parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--link-fd", type=int, required=True)
+    parser.add_argument("--admin-fd", type=int, required=True)
+    parser.add_argument("--admin-host", help="what the admin API listens on; none: a Unix socket")
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--runtime", required=True, help="the launcher's private directory")
+    parser.add_argument("--log-format", default="auto")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

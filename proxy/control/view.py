@@ -1,0 +1,153 @@
+"""The controller as the admin API sees it: what is in force, what was loaded, who serves.
+
+Counts start anew with each controller; Prometheus takes that for the reset it is. The state of
+routes does not: it comes from the store.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from proxy.admin.view import (
+    ConfigError,
+    ConfigView,
+    FindingView,
+    Pending,
+    ReadyView,
+    RouteView,
+    SideName,
+)
+from proxy.config import Finding
+from proxy.control.ledger import Ledger
+from proxy.control.roster import Roster
+from proxy.control.world import World
+from proxy.core.model import Route
+from proxy.observe.fleet import Fleet
+from proxy.observe.metrics import Aggregator
+from proxy.observe.verdict import verdict_of
+
+
+class ControllerView:
+    """Implements AdminView. The controller tells it what was loaded; the rest it looks up."""
+
+    def __init__(self, file: str, ledger: Ledger, roster: Roster, counts: Aggregator) -> None:
+        self.config_errors = 0
+        self._file = file
+        self._ledger = ledger
+        self._roster = roster
+        self._counts = counts
+        self._loaded_at = datetime.now(UTC)
+        self._findings: tuple[FindingView, ...] = ()
+        self._last_error: ConfigError | None = None
+
+    def loaded(self, findings: Sequence[Finding]) -> None:
+        """A good edit is in force."""
+        self._loaded_at = datetime.now(UTC)
+        self._findings = _views(findings)
+        self._last_error = None
+
+    def refused(self, findings: Sequence[Finding]) -> None:
+        """An edit was bad and changed nothing."""
+        self.config_errors += 1
+        errors = [each for each in findings if each.severity == "error"]
+        text = str(errors[0]) if errors else "the file cannot be used"
+        if len(errors) > 1:
+            text += f" (and {len(errors) - 1} more)"
+        self._last_error = ConfigError(datetime.now(UTC), text, _views(findings))
+
+    # AdminView
+
+    def routes(self) -> Sequence[RouteView]:
+        world = self._ledger.world
+        if world is None:
+            return ()
+        now = time.monotonic()
+        return [self._route(world, route, now) for route in world.routes.values()]
+
+    def route(self, name: str) -> RouteView | None:
+        world = self._ledger.world
+        if world is None or name not in world.routes:
+            return None
+        return self._route(world, world.routes[name], time.monotonic())
+
+    def config(self) -> ConfigView:
+        return ConfigView(
+            file=self._file,
+            generation=self._generation(),
+            loaded_at=self._loaded_at,
+            findings=self._findings,
+            last_error=self._last_error,
+        )
+
+    def readiness(self) -> ReadyView:
+        reasons = []
+        world = self._ledger.world
+        if world is None:
+            reasons.append(self._ledger.problem or "the state store is being opened")
+        elif not world.routes:
+            reasons.append(
+                f"no good configuration was loaded yet: {self._last_error.text}"
+                if self._last_error
+                else "the configuration is being loaded"
+            )
+        return ReadyView.of(self._roster.views(self._generation()), reasons)
+
+    def metrics(self) -> Iterator[str]:
+        world = self._ledger.world
+        workers = self._roster.views(self._generation())
+        fleet = Fleet(
+            states=world.states if world else {},
+            generation=self._generation(),
+            config_errors=self.config_errors,
+            pending=world.moves if world else (),
+            workers={worker.slot: worker.serving for worker in workers},
+            restarts=self._roster.restarts(),
+        )
+        return self._counts.prometheus(fleet, time.monotonic())
+
+    def _generation(self) -> int:
+        world = self._ledger.world
+        return world.generation if world and world.routes else 0
+
+    def _route(self, world: World, route: Route, now: float) -> RouteView:
+        state = world.states[route.name]
+        window = self._counts.window(route.name, now)
+        missed: list[SideName] = sorted(side.value for side in state.missed)
+        return RouteView(
+            name=route.name,
+            pattern=route.pattern,
+            declared_phase=str(route.phase),
+            effective_phase=str(state.phase),
+            pending=_pending(world, route),
+            missed=tuple(missed),
+            window=window,
+            verdict=verdict_of(window),
+        )
+
+
+def _pending(world: World, route: Route) -> Pending | None:
+    state = world.states[route.name]
+    move = world.moves.get(route.name)
+    since = datetime.fromtimestamp(move.since, UTC) if move else datetime.now(UTC)
+    if world.frozen and state.phase != route.phase:
+        return Pending(str(route.phase), since, "the state store is out of reach")
+    if move is None:
+        return None
+    waiting = sorted(set(range(world.slots)) - move.quiet)
+    slots = ", ".join(str(slot) for slot in waiting)
+    if move.paused_at is None:
+        reason = (
+            f"write authority stays with {state.authority.value}: the workers did not finish their "
+            f"writes in time (try {move.attempts}); it is tried again"
+        )
+    else:
+        reason = (
+            f"write authority moves to {move.to.value}: waiting for the writes of worker {slots}"
+        )
+    return Pending(str(route.phase), since, reason)
+
+
+def _views(findings: Sequence[Finding]) -> tuple[FindingView, ...]:
+    return tuple(msgspec.convert(each, FindingView, from_attributes=True) for each in findings)
