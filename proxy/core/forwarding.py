@@ -125,16 +125,17 @@ def request_lines(
     special = head.special
     raw = head.raw
     cut: list[tuple[int, int]] = []
-    if len(head.spans) > 1 or host is not None:
+    if not head.plain:
         for name, start, end in head.spans:
             if (
                 name in _HOP_BY_HOP
                 or name in (b"x-request-id", b"traceparent")
-                or (name == b"host" and host is not None)
                 or (not peer.trusted and (name.startswith(b"x-forwarded-") or name == b"forwarded"))
                 or (name == b"x-forwarded-for")
             ):
                 cut.append((start, end))
+    if host is not None:
+        cut += _line_spans(raw, b"host")
     named: list[bytes] = []
     connection = special.get(b"connection")
     if connection is not None:
