@@ -67,7 +67,9 @@ class BackendModel(Section):
     connect_timeout: t.PositiveTime = setting("2s", "until a connection (and its TLS) stands")
     timeout: t.PositiveTime = setting("30s", "from the end of the request to the response headers")
     idle_timeout: t.PositiveTime = setting("60s", "between bytes; the whole has no limit")
-    max_connections: Annotated[int, t.Whole(1, 65535)] = setting(256, "per worker")
+    max_connections: Annotated[int, t.Whole(1, 65535)] = setting(
+        256, "in all, divided among workers"
+    )
     health: HealthModel | None = setting(None, "active health check; null is off")
     host: Annotated[str, t.Word("preserve", "backend")] = setting(
         "preserve", "Host as the client sent it, or the backend's own"
@@ -115,7 +117,9 @@ class LimitsModel(Section):
     client_idle: t.PositiveTime = setting("60s", "between two requests of a connection")
     header_timeout: t.PositiveTime = setting("10s", "for a request's head to arrive; 408 beyond")
     body_idle: t.PositiveTime = setting("30s", "between two bytes of a body; 408 beyond")
-    connections: Annotated[int, t.Whole(1, 1_000_000)] = setting(10000, "clients per worker")
+    connections: Annotated[int, t.Whole(1, 1_000_000)] = setting(
+        10000, "clients, divided among workers"
+    )
     switch_timeout: t.PositiveTime = setting(
         "5s", "how long writes wait while write authority moves; 503 beyond"
     )
@@ -157,7 +161,7 @@ class ShadowModel(Section):
     sample: t.Share = setting("100%", "share of reads that are also sent to the other side")
     max_body: t.Size = setting("1MiB", "a larger body ends the shadow, counted")
     timeout: t.PositiveTime = setting("10s", "for the shadow's whole exchange")
-    max_in_flight: Annotated[int, t.Whole(1, 65535)] = setting(128, "shadows at once, per worker")
+    max_in_flight: Annotated[int, t.Whole(1, 65535)] = setting(128, "at once, a route and worker")
 
 
 Headers = Annotated[list[t.Token], Field(max_length=MAX_LIST)]
