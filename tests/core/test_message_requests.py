@@ -160,6 +160,47 @@ def test_spans_are_the_special_lines_and_nothing_else() -> None:
     assert head.special == {b"host": b"a", b"connection": b"x, y", b"te": b"trailers"}
 
 
+def test_a_connection_line_that_says_nothing_is_taken_out_and_no_other() -> None:
+    head = accepted(b"GET / HTTP/1.1\r\nA: b\r\nConnection: keep-alive\r\nHost: a\r\nC: d\r\n\r\n")
+    assert head.raw == b"GET / HTTP/1.1\r\nA: b\r\nHost: a\r\nC: d\r\n\r\n"
+    assert head.plain
+    for line in (b"Connection: keep-alive, X", b"connection: close", b"X-Connection: keep-alive"):
+        raw = b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n"
+        assert accepted(raw).raw == raw
+    both = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n"
+    assert not accepted(both).keep_alive
+    old = b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
+    assert accepted(old).keep_alive
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"A: b", b"accept: */*", b"X-Host: c", b"Cookie: host: d", b"Te-X: 1", b"User-Agent:"]
+        ),
+        max_size=6,
+    ),
+    st.sampled_from([b"Host: a", b"host:B", b"HOST: c:80 ", b"Host:", b"Host: a b", b"X: y"]),
+    st.integers(0, 6),
+)
+def test_the_quick_way_sees_what_the_thorough_one_sees(
+    lines: list[bytes], host: bytes, at: int
+) -> None:
+    lines = [*lines[:at], host, *lines[at:]]
+    quick = parse_request_head(b"\r\n".join([b"GET /x HTTP/1.1", *lines, b"", b""]))
+    thorough = parse_request_head(
+        b"\r\n".join([b"GET /x HTTP/1.1", *lines, b"Keep-Alive: 1", b"", b""])
+    )
+    if isinstance(quick, Refusal) or isinstance(thorough, Refusal):
+        assert quick == thorough
+        return
+    assert quick.plain
+    assert not thorough.plain
+    for name in ("method", "target", "minor", "framing", "keep_alive", "lines_at"):
+        assert getattr(quick, name) == getattr(thorough, name)
+    assert quick.special[b"host"] == thorough.special[b"host"]
+
+
 def test_values_keep_their_case_and_high_bytes() -> None:
     head = accepted(b"GET / HTTP/1.1\r\nHost: A.Example\r\nX-Forwarded-For: \xffA\r\n\r\n")
     assert head.special[b"host"] == b"A.Example"

@@ -159,6 +159,26 @@ def test_spans_of_a_response() -> None:
     ]
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"A: b", b"Date: x", b"date:y", b"Content-Length: 3", b"content-length:4 ", b"Server:"]
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([200, 204, 304, 100, 500]),
+)
+def test_the_quick_way_sees_what_the_thorough_one_sees(lines: list[bytes], status: int) -> None:
+    line = b"HTTP/1.1 %d X" % status
+    quick = parse_response_head(b"\r\n".join([line, *lines, b"", b""]))
+    thorough = parse_response_head(b"\r\n".join([line, *lines, b"Keep-Alive: 1", b"", b""]))
+    if isinstance(quick, Refusal) or isinstance(thorough, Refusal):
+        assert quick == thorough
+        return
+    for name in ("status", "minor", "length", "keep_alive", "lines_at"):
+        assert getattr(quick, name) == getattr(thorough, name)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_head_or_a_refusal(data: bytes) -> None:
     for head in (data, OK + data + b"\r\n\r\n"):
