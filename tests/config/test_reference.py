@@ -56,7 +56,7 @@ def keys() -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "name", "node", "path"), keys(), ids=lambda v: v if isinstance(v, str) else ""
+    ("heading", "name", "node", "path"), list(keys()), ids=lambda v: v if isinstance(v, str) else ""
 )
 def test_every_key_has_a_row_with_its_default(
     heading: str, name: str, node: dict[str, Any], path: tuple[str, ...]
