@@ -1,4 +1,4 @@
-"""From routes.yaml to a Config: defaults, inheritance, and every way to get a value wrong."""
+"""From routes.yaml to a Config: defaults, inheritance, variables, snapshots."""
 
 from pathlib import Path
 
