@@ -245,6 +245,8 @@ class Launcher:
             except OSError as error:
                 child.start_failed(now)
                 self._log.critical("child cannot be started", child=child.name, reason=str(error))
+            else:
+                self._log.info("child started", child=child.name, pid=child.pid)
 
     def _say_ready(self) -> None:
         if self._is_ready:

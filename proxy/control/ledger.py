@@ -9,7 +9,7 @@ is used, frozen; without one nothing is published, and `problem` says why.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -26,18 +26,27 @@ from proxy.store.state import StateStore, StoreError
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 THAW_EVERY_S = 5.0
 
+Opener = Callable[[Path], Awaitable[tuple[StateStore, Stored, bool]]]
+
 log = structlog.get_logger("proxy.control")
 
 
 class Ledger:
     """Owns the world and the store. `publish` is called with each decision that holds."""
 
-    def __init__(self, slots: int, store_path: Path, publish: Callable[[Decision], None]) -> None:
+    def __init__(
+        self,
+        slots: int,
+        store_path: Path,
+        publish: Callable[[Decision], None],
+        opener: Opener = open_state,
+    ) -> None:
         self.world: World | None = None
         self.problem: str | None = None  # why the store cannot be used now
         self._slots = slots
         self._path = store_path
         self._publish = publish
+        self._opener = opener
         self._inbox = Inbox()
         self._store: StateStore | None = None
         self._unrecorded: dict[tuple[str, Side], WriteMissed] = {}  # while frozen
@@ -77,7 +86,7 @@ class Ledger:
             attempt += 1
 
     async def _open(self) -> None:
-        store, stored, restored = await open_state(self._path)
+        store, stored, restored = await self._opener(self._path)
         self._store = store
         self.problem = None
         if restored:

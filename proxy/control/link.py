@@ -53,7 +53,7 @@ class WorkerLink:
         """Disconnect it at once."""
         self._writer.transport.abort()
 
-    async def keep_sending(self) -> None:
+    async def keep_sending(self, timeout_s: float) -> None:
         """Send what is queued until the connection ends. Raises TimeoutError if nobody reads."""
         # A mark of zero makes drain() wait until the kernel has taken everything, so that what
         # is overtaken meanwhile can still be dropped from the outbox.
@@ -63,7 +63,7 @@ class WorkerLink:
             self._filled.clear()
             while self._outbox:
                 self._writer.write(self._outbox.take())
-                async with asyncio.timeout(SEND_TIMEOUT_S):
+                async with asyncio.timeout(timeout_s):
                     await self._writer.drain()
 
 
@@ -86,11 +86,14 @@ class LinkOwner(Protocol):
 class LinkServer:
     """Accepts workers on the socket that the launcher opened."""
 
-    def __init__(self, slots: int, owner: LinkOwner) -> None:
+    def __init__(
+        self, slots: int, owner: LinkOwner, send_timeout_s: float = SEND_TIMEOUT_S
+    ) -> None:
         self.workers: dict[int, WorkerLink] = {}  # by slot
         self.disconnects: dict[str, int] = {"slow": 0, "protocol": 0, "hello": 0, "crowded": 0}
         self._slots = slots
         self._owner = owner
+        self._send_timeout_s = send_timeout_s
         self._open = 0
 
     async def serve(self, listening: socket.socket) -> None:
@@ -189,9 +192,9 @@ class LinkServer:
 
     async def _send(self, worker: WorkerLink) -> None:
         try:
-            await worker.keep_sending()
+            await worker.keep_sending(self._send_timeout_s)
         except TimeoutError:
-            self._refused("slow", f"did not read for {SEND_TIMEOUT_S:g} s", worker.slot)
+            self._refused("slow", f"did not read for {self._send_timeout_s:g} s", worker.slot)
             worker.close()
         except ConnectionError:
             worker.close()

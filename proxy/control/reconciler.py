@@ -45,7 +45,7 @@ from proxy.control.world import (
 from proxy.core.model import Phase, Route, RouteState, Side
 from proxy.store.records import Change, Record, Stored, TableMark, Transition, after
 
-FIRST_RETRY_S = 10.0
+FIRST_RETRY = 2.0  # times the switch timeout, doubling
 LONGEST_RETRY_S = 300.0
 ABSENT_KEPT = 1000
 ABSENT_KEPT_S = 90 * 86400.0
@@ -74,9 +74,11 @@ def next_deadline(world: World) -> float | None:
     return min((move.until for move in world.moves.values()), default=None)
 
 
-def retry_after_s(attempts: int) -> float:
-    """How long a move waits after that many tries."""
-    return min(FIRST_RETRY_S * 2.0 ** (attempts - 1), LONGEST_RETRY_S)
+def retry_after_s(attempts: int, switch_timeout_s: float) -> float:
+    """How long a move waits after that many tries, so that writes pause a third of the time at
+    most."""
+    doublings = min(attempts - 1, 20)
+    return min(FIRST_RETRY * switch_timeout_s * 2.0**doublings, LONGEST_RETRY_S)
 
 
 class _Draft:
@@ -260,7 +262,7 @@ class _Draft:
             return self._put(record, authority=to), False
         if self._now.clock < move.until:
             return record, True
-        retry_s = retry_after_s(move.attempts)
+        retry_s = retry_after_s(move.attempts, self._switch_timeout_s)
         self._moves[name] = replace(
             move, paused_at=None, until=self._now.clock + retry_s, quiet=frozenset()
         )

@@ -5,7 +5,6 @@ import pytest
 from proxy.control.reconciler import (
     ABSENT_KEPT,
     ABSENT_KEPT_S,
-    FIRST_RETRY_S,
     LONGEST_RETRY_S,
     decide,
     next_deadline,
@@ -136,10 +135,10 @@ def test_a_move_with_a_stuck_slot_is_given_up_alarmed_and_tried_again() -> None:
     assert given_up.states == {"a": RouteState(DUAL_WRITE, Side.LEGACY)}
     assert [(a.level, a.fields["waited_for_slots"]) for a in given_up.alarms] == [("error", [1])]
     assert not given_up.change
-    assert next_deadline(given_up.world) == 5.0 + FIRST_RETRY_S
+    assert next_deadline(given_up.world) == 15.0
 
     # What was said in the first pause counts no more.
-    retried = decide(given_up.world, [SlotQuiet(1, "a", world.revision)], at(5 + FIRST_RETRY_S))
+    retried = decide(given_up.world, [SlotQuiet(1, "a", world.revision)], at(15))
     assert retried.states["a"].writes_paused
     quiet = SlotQuiet(1, "a", retried.world.revision)
     assert decide(retried.world, [quiet], at(16)).world.states["a"].writes_paused
@@ -148,8 +147,8 @@ def test_a_move_with_a_stuck_slot_is_given_up_alarmed_and_tried_again() -> None:
 
 
 def test_tries_grow_rarer_up_to_a_limit() -> None:
-    assert [retry_after_s(1), retry_after_s(2)] == [FIRST_RETRY_S, 2 * FIRST_RETRY_S]
-    assert retry_after_s(50) == LONGEST_RETRY_S
+    assert [retry_after_s(1, 5.0), retry_after_s(2, 5.0)] == [10.0, 20.0]
+    assert retry_after_s(5000, 5.0) == LONGEST_RETRY_S
 
 
 def test_an_edit_back_ends_the_pause_at_once() -> None:
