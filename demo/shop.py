@@ -184,8 +184,8 @@ class Shop:
         if self._chance.random() < self._manners.flaky:
             return answer({"error": "the suggestions are being rebuilt"}, 503)
         query = request.query.get("q", "")[:100]
-        items = self._storage.search([query], 5)
-        return answer({"query": query, "words": sorted({item["name"] for item in items})})
+        items = self._storage.search([query], 1000)
+        return answer({"query": query, "words": sorted({item["name"] for item in items})[:5]})
 
     async def report(self, request: web.Request) -> web.Response:
         await asyncio.sleep(self._manners.report_s)

@@ -29,6 +29,7 @@ from proxy.cli.demowords import (
     Look,
     changes,
     figures_of,
+    last_line,
     log_line,
     plain_lines,
     summary_table,
@@ -40,6 +41,7 @@ START_WITHIN_S = 30.0
 STOP_WITHIN_S = 8.0  # then a second SIGTERM, then SIGKILL
 LAST_COUNTS_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.5
+FIRST_PLAIN_AFTER_S = 2.0
 PLAIN_EVERY_S = 5.0
 LOG_LINES_A_LOOK = 5
 ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=2)
@@ -145,18 +147,19 @@ class Demo:
     async def _start(self, session: aiohttp.ClientSession, group: asyncio.TaskGroup) -> None:
         python = sys.executable
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        for child, address in ((self._legacy, self._places.legacy), (self._new, self._places.new)):
+        shops = ((self._legacy, self._places.legacy), (self._new, self._places.new))
+        for child, address in shops:
             shop = child.name.removesuffix(" shop")
             where = ["--host", address.host, "--port", str(address.port)]
             command = [python, "-m", "demo.shop", shop, *where, "--data", str(self._data)]
             await child.start(command, environment)
             group.create_task(child.listen())
-        for child, address in ((self._legacy, self._places.legacy), (self._new, self._places.new)):
-            await self._until_ready(session, child, f"http://{address}/healthz")
         serve = [python, "-m", "proxy.cli.main", "serve", "--config", str(self._config_path)]
         state = {"BANYAN_STATE": f"sqlite:{self._data / 'state.db'}"}
         await self._serve.start(serve, environment | state)
         group.create_task(self._serve.listen())
+        for child, address in shops:
+            await self._until_ready(session, child, f"http://{address}/healthz")
         await self._until_ready(session, self._serve, f"{self._admin}/readyz")
         proxy = f"http://{reachable(self._places.proxy)}"
         visitors = [python, "-m", "demo.traffic", "--url", proxy, "--rate", str(self._rate)]
@@ -190,7 +193,7 @@ class Demo:
         if look is None:
             raise DemoError(f"The admin API at {self._admin} does not answer.")
         self._introduce()
-        next_plain = started
+        next_plain = started + FIRST_PLAIN_AFTER_S
         with self._live() as live:
             while not self._stop.is_set():
                 elapsed = time.monotonic() - started
@@ -329,5 +332,5 @@ def _tally(visitors: Child) -> dict[str, Any]:
 
 
 def _last_words(child: Child) -> str:
-    lines = "\n".join(f"  {line}" for line in child.last_lines) or "  nothing"
+    lines = "\n".join(f"  {last_line(line)}" for line in child.last_lines) or "  nothing"
     return f"The last lines of {child.name}:\n{lines}"

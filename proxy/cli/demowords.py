@@ -16,7 +16,8 @@ from rich.text import Text
 from proxy.observe import figures
 
 SHOWN_LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
-UNTOLD_FIELDS = frozenset({"event", "level", "timestamp", "process"})
+UNTOLD_FIELDS = frozenset({"event", "level", "timestamp", "process", "exception", "trace_id"})
+UNTOLD_EVENTS = frozenset({"side misses writes"})  # `changes` says it in other words
 
 _SAMPLE = re.compile(r"(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -90,15 +91,33 @@ def _moves(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterat
 
 def log_line(line: str) -> Text | None:
     """A line of the proxy's log, if it is one that a user should see."""
+    entry = _entry(line)
+    if entry is None or entry.get("level") not in SHOWN_LEVELS or entry["event"] in UNTOLD_EVENTS:
+        return None
+    return Text(_in_words(entry), SHOWN_LEVELS[entry["level"]])
+
+
+def last_line(line: str) -> str:
+    """A line that a child wrote before it died, for people."""
+    entry = _entry(line)
+    return _in_words(entry) if entry else line
+
+
+def _entry(line: str) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(entry, dict) or entry.get("level") not in SHOWN_LEVELS:
-        return None
-    fields = " ".join(f"{k}={v}" for k, v in entry.items() if k not in UNTOLD_FIELDS)
-    text = f"{entry.get('process', 'banyan')}: {entry.get('event', '')} {fields}".rstrip()
-    return Text(text, SHOWN_LEVELS[entry["level"]])
+    return entry if isinstance(entry, dict) and "event" in entry else None
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    told = [(k, v) for k, v in entry.items() if k not in UNTOLD_FIELDS]
+    fields = [f"{k}={v}" for k, v in told if not isinstance(v, dict | list)]
+    raised = [line.strip(" |") for line in str(entry.get("exception", "")).splitlines()]
+    # Of a traceback the line that says what was raised.
+    fields += [line for line in raised if re.match(r"[\w.]+(Error|Exception)\b", line)][-1:]
+    return " ".join([f"{entry.get('process', 'banyan')}: {entry['event']}", *fields])
 
 
 def figures_of(metrics: str) -> Figures:

@@ -85,6 +85,8 @@ def test_a_move_that_waits_and_a_missed_write_are_told_once() -> None:
         ({"level": "error", "event": "child died", "process": "launcher", "child": "worker 0"},
          "launcher: child died child=worker 0"),
         ({"level": "warning", "event": "late", "timestamp": "now"}, "banyan: late"),
+        ({"level": "error", "event": "failed", "exception": "a\n    | OSError: no\n  +--"},
+         "banyan: failed OSError: no"),
         ([], None),
     ],
 )  # fmt: skip
