@@ -8,6 +8,7 @@ use the connection again at once. What is not clean HTTP/1 ends the exchange as 
 import asyncio
 import socket
 import struct
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkedError, chunk, last_chunk
@@ -75,11 +76,16 @@ class BackendConnection(asyncio.Protocol, Timed):
 
     # What the exchange asks for
 
-    def begin(self, exchange: "Exchange", request: bytes, request_open: bool) -> None:
-        """Send a request head (and what there is of its body) and await the response."""
-        self.exchange = exchange
+    def begin(self, request: bytes) -> None:
+        """Send a request head, its body to follow, and await the response."""
         self.state = _HEAD
-        self.request_open = request_open
+        self.request_open = True
+        self.transport.write(request)
+
+    def begin_whole(self, request: bytes) -> None:
+        """Send a whole request and await the response."""
+        self.state = _HEAD
+        self.request_open = False
         self.transport.write(request)
 
     def send(self, data: bytes, framing: int) -> None:
@@ -193,7 +199,12 @@ class BackendConnection(asyncio.Protocol, Timed):
     def on_deadline(self) -> None:
         exchange = self.exchange
         if exchange is None:
-            self.pool.discard(self)
+            # The deadline may be what is left of a request's: idle time counts from its end.
+            left_s = self.idle_since + self.idle_limit_s - self.pool.wheel.now
+            if left_s > 0:
+                self.pool.wheel.set(self, left_s)
+            else:
+                self.pool.discard(self)
         elif self.paused and not exchange.out_of_time():
             # The client is the slow one; its own deadline decides.
             self._touch(exchange)
@@ -252,7 +263,11 @@ class BackendConnection(asyncio.Protocol, Timed):
             else:
                 self.pool.count_failure(endpoint)
             self.pool.release(self, head.special.get(b"keep-alive"))
-            exchange.whole(head, data)
+            exchange.ended = True
+            exchange.connection = None
+            exchange.head = head
+            exchange.head_at = perf_counter()
+            exchange.sink.on_whole(exchange, head, data)
             return
         self.head = head
         if framing == 0:

@@ -88,7 +88,13 @@ class ClientConnection(asyncio.Protocol, Timed):
             if self.buffer:
                 data = self.buffer + data
                 self.buffer = b""
-            self._advance(data)
+            rest = self._take_head(data)
+            if rest:
+                self._advance(rest)
+            elif rest is None:
+                self.buffer = data
+            elif self.eof and self.state == _HEAD:
+                self.close()
         elif state == _BODY:
             self._advance(data)
         elif state == _WAIT:
@@ -203,7 +209,12 @@ class ClientConnection(asyncio.Protocol, Timed):
         if self.reading_paused:
             self.resume_reading()
         if not self.writing_paused:
-            self.edge.wheel.set(self, self.edge.limits.client_idle_s)
+            edge = self.edge
+            if self.slot:
+                # Later than what the wheel has for it: a write is enough.
+                self.deadline = edge.wheel.now + edge.limits.client_idle_s
+            else:
+                edge.wheel.set(self, edge.limits.client_idle_s)
         if not self.advancing:
             if self.buffer:
                 data, self.buffer = self.buffer, b""
@@ -309,9 +320,9 @@ class ClientConnection(asyncio.Protocol, Timed):
         """Handle one request head; returns the bytes behind it, None while it is incomplete."""
         limits = self.edge.limits
         end = data.find(b"\r\n\r\n") + 4
-        if data[:2] == b"\r\n":
+        if data[0] == 13:
             # One empty line before a request line is forgiven (RFC 9112 §2.2).
-            if data[2:4] != b"\r\n" and len(data) > 2:
+            if data[:2] == b"\r\n" and data[2:4] != b"\r\n" and len(data) > 2:
                 return self._take_head(data[2:])
             if len(data) == 2:
                 return None

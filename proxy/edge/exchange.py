@@ -41,33 +41,18 @@ class Sink(Protocol):
 class Exchange:
     """A request to one side. `body` is the whole body where it is known, None while it streams."""
 
-    __slots__ = (
-        "answering",
-        "at",
-        "body",
-        "connection",
-        "ended",
-        "failure",
-        "framing",
-        "head",
-        "head_at",
-        "head_timeout_s",
-        "limit_at",
-        "method",
-        "pool",
-        "repeatable",
-        "request",
-        "shadow",
-        "side",
-        "sink",
-        "started",
-        "stream_buffer",
-        "stream_done",
-        "trailers",
-        "tried",
-        "upgrade",
-        "wait_until",
-    )
+    # Most exchanges keep most of these: defaults of the class cost nothing to set.
+    connection: "BackendConnection | None" = None
+    head: ResponseHead | None = None
+    head_at = 0.0
+    limit_at = _NO_LIMIT  # in the wheel's time
+    failure: Failure | None = None
+    ended = False
+    answering = False  # a response byte has come
+    tried = 0  # connections asked for
+    wait_until = 0.0  # while it waits in the pool's queue
+    stream_done = True
+    started = 0.0
 
     def __init__(
         self,
@@ -92,22 +77,13 @@ class Exchange:
         self.body = body
         self.trailers = trailers
         self.shadow = shadow
-        self.connection: BackendConnection | None = None
-        self.head: ResponseHead | None = None
-        self.head_at = 0.0
-        self.head_timeout_s = pool.backend.timeout_s
-        self.limit_at = _NO_LIMIT  # in the wheel's time
-        self.failure: Failure | None = None
-        self.ended = False
-        self.answering = False  # a response byte has come
         self.upgrade = upgrade
+        self.head_timeout_s = pool.timeout_s
         # Whether it may be sent again if a reused connection turns out to be dead.
         self.repeatable = body is not None and method in IDEMPOTENT and not upgrade
-        self.tried = 0  # connections asked for
-        self.wait_until = 0.0  # while it waits in the pool's queue
-        self.stream_buffer: list[bytes] = []  # body that came before the connection
-        self.stream_done = body is not None
-        self.started = 0.0
+        if body is None:
+            self.stream_done = False
+            self.stream_buffer: list[bytes] = []  # body that came before the connection
 
     def start(self) -> None:
         """Ask the pool for a connection; the request is sent as soon as there is one."""
@@ -179,8 +155,9 @@ class Exchange:
         self.connection = connection
         body = self.body
         request = self.request
+        connection.exchange = self
         if body is None:
-            connection.begin(self, request, request_open=True)
+            connection.begin(request)
             buffered, self.stream_buffer = self.stream_buffer, []
             for data in buffered:
                 connection.send(data, self.framing)
@@ -194,9 +171,11 @@ class Exchange:
                 request = b"".join((request, chunk(body), last_chunk(self.trailers)))
             elif body:
                 request += body
-            connection.begin(self, request, request_open=False)
+            connection.begin_whole(request)
             timeout_s = self.head_timeout_s
-        self.pool.wheel.set(connection, self.within_limit(timeout_s))
+        if self.limit_at != _NO_LIMIT:
+            timeout_s = self.within_limit(timeout_s)
+        self.pool.wheel.set(connection, timeout_s)
 
     def not_connected(self, failure: Failure) -> None:
         """The pool found none."""
@@ -208,14 +187,6 @@ class Exchange:
         if not 502 <= head.status <= 504:
             self.pool.succeeded(self)
         self.sink.on_head(self, head, framing)
-
-    def whole(self, head: ResponseHead, body: bytes) -> None:
-        """The response came whole, in one piece; its connection is free already."""
-        self.ended = True
-        self.connection = None
-        self.head = head
-        self.head_at = time.perf_counter()
-        self.sink.on_whole(self, head, body)
 
     def head_at_now(self, head: ResponseHead) -> None:
         """The exchange became a tunnel."""

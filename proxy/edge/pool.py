@@ -90,6 +90,7 @@ class Pool(Timed):
         "only",
         "shadows",
         "tasks",
+        "timeout_s",
         "total",
         "waiting",
         "wheel",
@@ -105,6 +106,7 @@ class Pool(Timed):
         self.endpoints = [Endpoint(url, backend.tls) for url in backend.urls]
         # The bound protects the backend, so it is shared out between the workers.
         self.most = max(1, -(-backend.max_connections // workers))
+        self.timeout_s = backend.timeout_s
         self.only = self.endpoints[0] if len(self.endpoints) == 1 else None
         self.total = 0  # open or being opened
         self.shadows = 0  # connections in use by shadows
@@ -129,7 +131,11 @@ class Pool(Timed):
             and not fresh
             and (exchange.repeatable or self.wheel.now - idle[-1].idle_since <= FRESH_S)
         ):
-            self._attach(idle.pop(), exchange)
+            connection = idle.pop()
+            connection.busy = True
+            connection.role_shadow = exchange.shadow
+            endpoint.outstanding += 1
+            exchange.connected(connection)
         elif self.total < self.most or self._evict_idle():
             self._open(endpoint, exchange)
         elif exchange.shadow:
@@ -184,7 +190,9 @@ class Pool(Timed):
             limit_s = min(limit_s, _keep_alive_seconds(keep_alive))
         connection.idle_limit_s = limit_s
         endpoint.idle.append(connection)
-        self.wheel.set(connection, limit_s)
+        # A deadline later than that of the request before is found out when that one comes up.
+        if limit_s < self.timeout_s or not connection.slot:
+            self.wheel.set(connection, limit_s)
 
     def discard(self, connection: BackendConnection) -> None:
         """A connection that must not be used again; still counted until it is lost."""

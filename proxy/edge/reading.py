@@ -14,27 +14,19 @@ from proxy.core.planning import ReadPlan
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair
 from proxy.edge.relay import SMALL_BODY_BYTES, Relay
-from proxy.edge.request import ForwardedRequest
-from proxy.edge.table import Service
 
 if TYPE_CHECKING:
-    from proxy.edge.client import ClientConnection
+    pass
 
 
 class ReadRelay(Relay):
     """Executes a ReadPlan."""
 
-    __slots__ = ("falling_back", "plan", "shadow_counted")
-
     is_read = True
 
-    def __init__(
-        self, client: "ClientConnection", service: Service, request: ForwardedRequest
-    ) -> None:
-        super().__init__(client, service, request)
-        self.plan = ReadPlan(Side.LEGACY)
-        self.shadow_counted = False  # among the route's shadows in flight
-        self.falling_back = False
+    plan = ReadPlan(Side.LEGACY)
+    shadow_counted = False  # among the route's shadows in flight
+    falling_back = False
 
     def begin(self) -> None:
         service = self.service
@@ -100,7 +92,7 @@ class ReadRelay(Relay):
             request_head = self.request.head
             keep_alive = request_head.keep_alive and not self.streaming and not self.edge.draining
             if head.plain and keep_alive and request_head.minor == 1:
-                client.write(head.raw + body)
+                client.transport.write(head.raw + body)
             else:
                 date = self.edge.date.now()
                 size = 0 if request_head.method == "HEAD" else len(body)
@@ -109,7 +101,10 @@ class ReadRelay(Relay):
             if self.other is not None and not self.other.ended:
                 self.detach()
             client.answered(keep_alive)
-        self.end_if_done()
+        if pair is None and self.other is None:
+            self._end()
+        else:
+            self.end_if_done()
 
     # The shadow
 
@@ -146,7 +141,7 @@ class ReadRelay(Relay):
         return None
 
     def _ask_shadow(self, pair: Pair) -> None:
-        if self.body is None:
+        if not self.body_is_whole():
             # The body outgrew its bound on the way: there is nothing to send.
             return
         exchange = self.exchange_with(pair.authoritative.other, as_shadow=True, may_be_shed=True)
@@ -199,7 +194,7 @@ class ReadRelay(Relay):
         other = self.other
         if other is not None and other.failure is not None:
             return False  # legacy has failed as well
-        if not self._shadow_is_of_use() and (self.streaming or self.body is None):
+        if not self._shadow_is_of_use() and not self.body_is_whole():
             return False  # the request cannot be sent again
         if live.fallbacks >= self.service.route.shadow.max_in_flight:
             live.tally.event("fallback_shed")

@@ -26,7 +26,7 @@ from proxy.edge.pair import Pair, code_of
 from proxy.edge.request import ForwardedRequest
 from proxy.edge.table import Service
 from proxy.edge.tunnel import Tunnel
-from proxy.edge.wheel import Timed
+from proxy.edge.wheel import Deadlined
 
 if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
@@ -43,61 +43,42 @@ _FAILURE_STATUS = {
 }
 
 
-class Relay(Timed):
+class Relay(Deadlined):
     """Owns the exchanges of one client request. `client` is None once it has no more part."""
 
-    __slots__ = (
-        "answer_done",
-        "answering",
-        "awaiting_body",
-        "body",
-        "body_limit",
-        "body_size",
-        "client",
-        "detached",
-        "edge",
-        "held",
-        "keep_alive",
-        "other",
-        "out",
-        "out_framing",
-        "over",
-        "pair",
-        "request",
-        "service",
-        "streaming",
-        "trailers",
-        "tunnel",
-    )
-
     is_read = True
+
+    # What most requests leave as it is: defaults of the class cost nothing to set.
+    deadline = 0.0
+    slot = 0
+    answering: Exchange | None = None  # whose answer the client gets
+    other: Exchange | None = None  # the shadow, or the second write
+    pair: Pair | None = None  # where both sides' outcomes are put together
+    tunnel: Tunnel | None = None
+    # The request's body: pieces kept for as long as they may have to be sent (again).
+    body: list[bytes] | None = None
+    body_size = 0
+    body_limit: int | None = None
+    trailers = b""
+    awaiting_body = False  # read whole before any side is asked
+    streaming = False  # sent on as it comes, and not complete yet
+    held = 0
+    out = b""  # the answer's head, until its first piece of body
+    out_framing = 0
+    keep_alive = False
+    answer_done = False
+    detached = False  # goes on without its client
+    over = False
 
     def __init__(
         self, client: "ClientConnection", service: Service, request: ForwardedRequest
     ) -> None:
-        Timed.__init__(self)
         self.client: ClientConnection | None = client
         self.edge = client.edge
         self.service = service
         self.request = request
-        self.answering: Exchange | None = None  # whose answer the client gets
-        self.other: Exchange | None = None  # the shadow, or the second write
-        self.pair: Pair | None = None  # where both sides' outcomes are put together
-        self.tunnel: Tunnel | None = None
-        # The request's body: pieces kept for as long as they may have to be sent (again).
-        self.body: list[bytes] | None = []
-        self.body_size = 0
-        self.body_limit: int | None = None
-        self.trailers = b""
-        self.awaiting_body = False  # read whole before any side is asked
-        self.streaming = False  # sent on as it comes, and not complete yet
-        self.held = 0
-        self.out = b""  # the answer's head, until its first piece of body
-        self.out_framing = 0
-        self.keep_alive = False
-        self.answer_done = False
-        self.detached = False  # goes on without its client
-        self.over = False
+        if request.framing != 0:
+            self.body = []
 
     # What reads and writes fill in
 
@@ -127,6 +108,9 @@ class Relay(Timed):
 
     def ending(self) -> None:
         """Give back what is counted as under way."""
+
+    def on_deadline(self) -> None:
+        """A time that was set for this request has passed."""
 
     # From the client
 
@@ -310,7 +294,7 @@ class Relay(Timed):
         service = self.service
         body: bytes | None = b""
         if request.framing != 0:
-            body = None if self.streaming or self.body is None else b"".join(self.body)
+            body = b"".join(self.body or ()) if self.body_is_whole() else None
         return Exchange(
             self,
             side,
@@ -323,6 +307,10 @@ class Relay(Timed):
             may_be_shed,
             request.upgrade,
         )
+
+    def body_is_whole(self) -> bool:
+        """Whether the request can be sent (again) as a whole."""
+        return self.request.framing == 0 or (not self.streaming and self.body is not None)
 
     def make_pair(self, authoritative: Side, write: bool) -> Pair:
         request = self.request

@@ -28,21 +28,10 @@ _NO_PARAMS: Mapping[str, str] = {}
 class ForwardedRequest:
     """The request of one client, less its body. `path` is canonical, `query` has its `?`."""
 
-    __slots__ = (
-        "authority",
-        "edge",
-        "framing",
-        "head",
-        "lines",
-        "method",
-        "params",
-        "path",
-        "peer",
-        "query",
-        "trace",
-        "upgrade",
-        "whole",
-    )
+    lines: bytes | None = None
+    # The whole head as most sides get it, where nothing but our own lines changes.
+    whole: bytes | None = None
+    upgrade = False
 
     def __init__(
         self,
@@ -63,19 +52,14 @@ class ForwardedRequest:
         self.query = query
         self.params = params
         self.authority = authority  # of an absolute-form target; stands for the Host header
-        self.lines: bytes | None = None
-        # The whole head as most sides get it, where nothing but our own lines changes.
-        self.whole: bytes | None = None
-        self.upgrade = False
+        sampled = edge.chance() < edge.trace_sample
         special = head.special
         if head.plain:
-            self.trace = trace_context(None, edge.bits(192), edge.chance() < edge.trace_sample)
+            trace = self.trace = trace_context(None, edge.bits(192), sampled)
             if not peer.trusted and authority is None and head.target == path + query:
-                self.whole = plain_request(head, peer, self.trace)
+                self.whole = plain_request(head, peer, trace)
             return
-        self.trace = trace_context(
-            special.get(b"traceparent"), edge.bits(192), edge.chance() < edge.trace_sample
-        )
+        self.trace = trace_context(special.get(b"traceparent"), edge.bits(192), sampled)
         # h2c is never switched to: what follows would be requests that nobody routed.
         self.upgrade = (
             b"upgrade" in special

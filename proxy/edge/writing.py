@@ -15,11 +15,10 @@ from proxy.core.planning import WritePlan
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import code_of
 from proxy.edge.relay import SMALL_BODY_BYTES, Relay
-from proxy.edge.request import ForwardedRequest
 from proxy.edge.table import MAX_PARKED, Service
 
 if TYPE_CHECKING:
-    from proxy.edge.client import ClientConnection
+    pass
 
 MAX_HELD_ANSWER_BYTES = 64 << 10
 
@@ -27,20 +26,14 @@ MAX_HELD_ANSWER_BYTES = 64 << 10
 class WriteRelay(Relay):
     """Executes a WritePlan."""
 
-    __slots__ = ("counted", "holding", "holding_bytes", "parked", "plan", "to_new")
-
     is_read = False
 
-    def __init__(
-        self, client: "ClientConnection", service: Service, request: ForwardedRequest
-    ) -> None:
-        super().__init__(client, service, request)
-        self.plan = WritePlan(Side.LEGACY)
-        self.to_new = False
-        self.parked = False
-        self.counted = False  # among the route's writes under way
-        self.holding: list[bytes] | None = None  # the answer, held back for `ack: both`
-        self.holding_bytes = 0
+    plan = WritePlan(Side.LEGACY)
+    to_new = False
+    parked = False
+    counted = False  # among the route's writes under way
+    holding: list[bytes] | None = None  # the answer, held back for `ack: both`
+    holding_bytes = 0
 
     def begin(self) -> None:
         service = self.service
