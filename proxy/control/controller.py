@@ -50,6 +50,7 @@ from proxy.observe.observations import Observations
 FIRST_NAME = "first.yaml"  # as the launcher read it
 LAST_GOOD_NAME = "last-good.yaml"
 ADMIN_SHUTDOWN_S = 1.0
+STATE_WITHIN_S = 5.0  # then the file is read all the same, so that its errors are told
 
 log = structlog.get_logger("proxy.control")
 
@@ -85,7 +86,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._ledger.run()),
-                group.create_task(self._reloader.run()),
+                group.create_task(self._read_the_file()),
                 group.create_task(self._health.run()),
                 group.create_task(self._link.serve(link)),
                 group.create_task(self._serve_admin(admin)),
@@ -96,6 +97,13 @@ class Controller:
         log.info("controller ends")
 
     # What was read
+
+    async def _read_the_file(self) -> None:
+        """Read it once the state is known, which says what of it is unwise; then watch it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATE_WITHIN_S):
+                await self._ledger.begun.wait()
+        await self._reloader.run()
 
     def _loaded(self, loaded: Loaded, data: bytes, asked: bool) -> None:
         config = loaded.config

@@ -64,6 +64,9 @@ class Options:
 
 def serve(options: Options) -> int:
     """Serve until told to stop; the exit code. Raises StartError when it cannot start."""
+    if options.ready_file:
+        # One of before would be believed.
+        options.ready_file.unlink(missing_ok=True)
     config, data = _load(options.config)
     configure_logging("launcher", config.telemetry.log_format)
     _check_state(config)

@@ -43,6 +43,7 @@ class Ledger:
     ) -> None:
         self.world: World | None = None
         self.problem: str | None = None  # why the store cannot be used now
+        self.begun = asyncio.Event()  # there is a world
         self._slots = slots
         self._path = store_path
         self._publish = publish
@@ -66,6 +67,7 @@ class Ledger:
         """Decide until cancelled; the store is closed then."""
         try:
             await self._begin()
+            self.begun.set()
             while True:
                 await self._inbox.wait(self._time_left())
                 await self._decide(self._inbox.take())

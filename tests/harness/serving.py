@@ -45,6 +45,7 @@ class Serving:
 
     async def __aenter__(self) -> "Serving":
         self._session = aiohttp.ClientSession()
+        self._ready_file.unlink(missing_ok=True)  # of one that was killed
         command = ["-m", "proxy.cli.main", "serve", "--config", str(self.config)]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,

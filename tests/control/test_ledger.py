@@ -1,0 +1,135 @@
+"""The ledger's order: durable first, then published; and what it does when the store fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from proxy.control.ledger import Ledger
+from proxy.control.world import Decision, WriteMissed
+from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
+from proxy.store.memory import MemoryStore
+from proxy.store.records import Change, Stored
+from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
+from proxy.store.sqlite import SqliteStore
+from proxy.store.state import StoreError
+from tests.control.estate import route, table
+from tests.harness.waiting import Changes, eventually
+
+
+class FailingStore(MemoryStore):
+    """A store whose next commits fail, before or after they were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[str] = []
+
+    async def commit(self, change: Change) -> None:
+        failure = self.failures.pop(0) if self.failures else None
+        if failure != "before":
+            await super().commit(change)
+        if failure:
+            raise StoreError(f"the disk is gone ({failure})")
+
+
+class Bench:
+    """A ledger at work, and what it published."""
+
+    def __init__(self, folder: Path, store: MemoryStore | None) -> None:
+        self.published: list[Decision] = []
+        self.changes = Changes()
+        self.path = folder / "state.db"
+        self.store = store
+
+        async def opened(_: Path) -> tuple[MemoryStore, Stored, bool]:
+            assert store is not None
+            return store, await store.begin(), False
+
+        if store is None:
+            self.ledger = Ledger(1, self.path, self._publish)
+        else:
+            self.ledger = Ledger(1, self.path, self._publish, opened)
+
+    def _publish(self, decision: Decision) -> None:
+        self.published.append(decision)
+        self.changes.notify()
+
+    async def until_published(self, count: int) -> Decision:
+        await self.changes.until(lambda: len(self.published) >= count, f"{count} decisions")
+        return self.published[count - 1]
+
+
+@asynccontextmanager
+async def bench(folder: Path, store: MemoryStore | None = None) -> AsyncIterator[Bench]:
+    made = Bench(folder, store)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(made.ledger.run())
+        yield made
+        task.cancel()
+
+
+async def test_what_is_published_is_in_the_store_and_in_the_snapshot(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with bench(tmp_path, store) as made:
+        made.ledger.submit(table(route("a", LEGACY_ONLY)))
+        await made.until_published(1)
+        made.ledger.submit(WriteMissed("a", Side.NEW))
+        decision = await made.until_published(2)
+        assert decision.states["a"].missed == {Side.NEW}
+        stored = await store.load()
+        assert stored.records["a"].missed == {Side.NEW}
+        assert read_snapshot(snapshot_path(made.path)) == stored == decision.world.stored
+
+
+async def test_a_commit_that_failed_is_read_again_and_decided_again(tmp_path: Path) -> None:
+    for failure in ("before", "after"):
+        store = FailingStore()
+        async with bench(tmp_path, store) as made:
+            made.ledger.submit(table(route("a", LEGACY_ONLY)))
+            await made.until_published(1)
+            store.failures = [failure, failure]
+            made.ledger.submit(WriteMissed("a", Side.NEW))
+            decision = await made.until_published(2)
+            assert decision.states["a"].missed == {Side.NEW}
+            assert (await store.load()).records["a"] == decision.world.stored.records["a"]
+            assert made.ledger.problem is None
+
+
+async def test_a_store_out_of_reach_is_replaced_by_the_snapshot_until_it_is_back(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.db"
+    holder = await SqliteStore.open(path)
+    await holder.begin()
+    async with bench(tmp_path / "other", MemoryStore()) as made:
+        made.ledger.submit(table(route("a", DUAL_WRITE)))
+        before = (await made.until_published(1)).world.stored
+    await holder.commit(Change(tuple(before.records.values()), table=before.table))
+    write_snapshot(snapshot_path(path), before)
+
+    async with bench(tmp_path) as made:
+        made.ledger.submit(table(route("a", LEGACY_ONLY)))
+        decision = await made.until_published(1)
+        assert decision.world.frozen
+        assert decision.world.states["a"].phase == DUAL_WRITE
+        assert made.ledger.problem is not None
+        made.ledger.submit(WriteMissed("a", Side.LEGACY))
+        await holder.close()
+        await made.changes.until(lambda: not made.published[-1].world.frozen, "a thaw", 20)
+        world = made.published[-1].world
+        assert world.states["a"].phase == LEGACY_ONLY
+        assert world.states["a"].writes_paused
+        assert world.states["a"].missed == {Side.LEGACY}
+        assert made.ledger.problem is None
+
+
+async def test_without_store_and_snapshot_nothing_is_published(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_text("nonsense")
+    async with bench(tmp_path) as made:
+        made.ledger.submit(table(route("a", LEGACY_ONLY)))
+        await eventually(lambda: made.ledger.problem, "a problem")
+        assert made.published == []
+        assert made.ledger.world is None
+        path.unlink()
+        await made.until_published(1)
