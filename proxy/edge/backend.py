@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.edge.pool import Endpoint, Pool
 
 MAX_HEAD_BYTES = 256 << 10
+MAX_INTERIM = 20
 WRITE_HIGH_BYTES = 128 << 10
 WRITE_LOW_BYTES = 32 << 10
 
@@ -42,6 +43,7 @@ class BackendConnection(asyncio.Protocol, Timed):
         "head",
         "idle_limit_s",
         "idle_since",
+        "interim",
         "left",
         "paused",
         "pool",
@@ -61,6 +63,7 @@ class BackendConnection(asyncio.Protocol, Timed):
         self.state = _IDLE
         self.buffer = b""
         self.left = 0
+        self.interim = 0  # 1xx answers of this exchange
         self.decoder: ChunkedDecoder | None = None
         self.head: ResponseHead | None = None
         self.request_open = False  # request bytes are still to come
@@ -79,12 +82,14 @@ class BackendConnection(asyncio.Protocol, Timed):
     def begin(self, request: bytes) -> None:
         """Send a request head, its body to follow, and await the response."""
         self.state = _HEAD
+        self.interim = 0
         self.request_open = True
         self.transport.write(request)
 
     def begin_whole(self, request: bytes) -> None:
         """Send a whole request and await the response."""
         self.state = _HEAD
+        self.interim = 0
         self.request_open = False
         self.transport.write(request)
 
@@ -243,10 +248,14 @@ class BackendConnection(asyncio.Protocol, Timed):
             if head.status == 101:
                 self._switch(exchange, head, data)
                 return
+            # They do not extend the deadline of the head, and a flood of them is no answer.
+            self.interim += 1
+            if self.interim > MAX_INTERIM:
+                self._protocol_failure(exchange, "the backend sent too many interim answers")
+                return
             exchange.sink.on_interim(exchange, head)
             if self.exchange is not exchange:
                 return
-            self._touch_head(exchange)
             if not data:
                 self.buffer = b""
                 return
@@ -292,10 +301,6 @@ class BackendConnection(asyncio.Protocol, Timed):
                 self._take_chunks(exchange, data)
             else:
                 exchange.sink.on_data(exchange, data)
-
-    def _touch_head(self, exchange: "Exchange") -> None:
-        if not self.request_open:
-            self.pool.wheel.set(self, exchange.within_limit(exchange.head_timeout_s))
 
     def _take_length(self, exchange: "Exchange", data: bytes) -> None:
         size = len(data)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from proxy.core.model import Backend as BackendSettings
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, sending
 from tests.harness.waiting import soon
@@ -223,6 +224,34 @@ async def test_interim_answers_are_not_for_http_1_0_clients(proxy: Proxy) -> Non
         response = await client.ask(b"GET / HTTP/1.0\r\n\r\n")
         assert response.interim == []
         assert response.body == b"ok"
+
+
+async def test_endless_interim_answers_are_no_answer(proxy: Proxy) -> None:
+    async def handler(call: Call) -> None:
+        while True:
+            await call.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.get("/")
+        assert response.status == 502
+        assert len(response.interim) <= 20
+
+
+async def test_interim_answers_do_not_extend_the_time_for_the_head(proxy: Proxy) -> None:
+    async def handler(call: Call) -> None:
+        gone = asyncio.ensure_future(call.connection.reader.read(1))
+        while not gone.done():
+            await call.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await asyncio.wait([gone], timeout=0.1)
+        call.close()
+
+    proxy.legacy.handler = handler
+    slow = BackendSettings("legacy", (proxy.legacy.url,), timeout_s=0.5)
+    await proxy.serve(route("/*"), backends={"legacy": slow})
+    async with await proxy.connect() as client:
+        assert (await client.get("/")).status == 504
 
 
 SMALL, LARGE = 100, 300_000
