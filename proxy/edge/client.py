@@ -29,6 +29,7 @@ MAX_PIPELINED_BYTES = 64 << 10
 WRITE_HIGH_BYTES = 128 << 10
 WRITE_LOW_BYTES = 32 << 10
 LINGER_S = 2.0
+UNHEARD_S = 1.0
 
 
 class ClientConnection(asyncio.Protocol, Timed):
@@ -258,7 +259,11 @@ class ClientConnection(asyncio.Protocol, Timed):
     def drain(self) -> None:
         """The worker stops: go now where no request is under way or has begun."""
         if self.state == _HEAD and not self.buffer and self.relay is None:
-            self.close()
+            if self.peer is None:
+                # Accepted and not heard yet: its request may stand unread in the socket.
+                self.edge.wheel.set(self, UNHEARD_S)
+            else:
+                self.close()
 
     def close(self) -> None:
         if self.state != _CLOSED:
