@@ -7,7 +7,16 @@ import pytest
 
 from proxy.core.model import Backend as BackendSettings
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Backend, Call, hanging, plain, replying, sending, unused_port
+from tests.harness.backend import (
+    Backend,
+    Call,
+    Handler,
+    hanging,
+    plain,
+    replying,
+    sending,
+    unused_port,
+)
 from tests.harness.waiting import soon
 from tests.harness.worker import Worker, route, snapshot
 
@@ -101,7 +110,7 @@ async def warm(proxy: Proxy) -> None:
         assert (await client.get("/warm")).status == 200
 
 
-def closing_second(answered: bytes = b"") -> "object":
+def closing_second(answered: bytes = b"") -> Handler:
     """A handler whose kept-alive connections die when they are used again."""
 
     async def handler(call: Call) -> None:
@@ -119,7 +128,7 @@ def closing_second(answered: bytes = b"") -> "object":
 async def test_a_stale_connection_is_replaced_for_an_idempotent_request(
     proxy: Proxy, method: str
 ) -> None:
-    proxy.legacy.handler = closing_second()  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = closing_second()
     await proxy.serve(route("/*"))
     await warm(proxy)
     async with await proxy.connect() as client:
@@ -130,7 +139,7 @@ async def test_a_stale_connection_is_replaced_for_an_idempotent_request(
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_an_idempotent_write_is_sent_again_with_its_body(proxy: Proxy, method: str) -> None:
-    proxy.legacy.handler = closing_second()  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = closing_second()
     await proxy.serve(route("/*"))
     await warm(proxy)
     async with await proxy.connect() as client:
@@ -140,7 +149,7 @@ async def test_an_idempotent_write_is_sent_again_with_its_body(proxy: Proxy, met
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "X-OWN"])
 async def test_what_is_not_idempotent_is_never_sent_twice(proxy: Proxy, method: str) -> None:
-    proxy.legacy.handler = closing_second()  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = closing_second()
     await proxy.serve(route("/*"))
     await warm(proxy)
     async with await proxy.connect() as client:
@@ -149,7 +158,7 @@ async def test_what_is_not_idempotent_is_never_sent_twice(proxy: Proxy, method: 
 
 
 async def test_a_response_that_began_is_never_asked_again(proxy: Proxy) -> None:
-    proxy.legacy.handler = closing_second(b"HTTP/1.1 2")  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = closing_second(b"HTTP/1.1 2")
     await proxy.serve(route("/*"))
     await warm(proxy)
     async with await proxy.connect() as client:
@@ -158,7 +167,7 @@ async def test_a_response_that_began_is_never_asked_again(proxy: Proxy) -> None:
 
 
 async def test_a_new_connection_that_dies_is_not_tried_again(proxy: Proxy) -> None:
-    proxy.legacy.handler = closing_second()  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = closing_second()
     await proxy.serve(route("/*"))
     async with await proxy.connect() as client:
         assert (await client.get("/never")).status == 502

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
 from proxy.core.model import Shadow
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Call, hanging
+from tests.harness.backend import Call, Handler, hanging
 from tests.harness.client import Client
 from tests.harness.waiting import soon
 from tests.harness.worker import route
@@ -26,7 +27,7 @@ HEADS = {
 }
 
 
-def source(form: str, size: int) -> "object":
+def source(form: str, size: int) -> Handler:
     """A handler that sends so many bytes as fast as they are taken."""
 
     async def handler(call: Call) -> None:
@@ -75,7 +76,7 @@ async def test_a_large_download_passes_through_in_little_memory(
     proxy: Proxy, form: str, phase: str, mib: int
 ) -> None:
     size = mib * MIB
-    proxy.legacy.handler = proxy.new.handler = source(form, size)  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = proxy.new.handler = source(form, size)
     await proxy.serve(route("/*", phase))
     async with await proxy.connect() as client:
         client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -128,7 +129,7 @@ async def test_a_client_that_does_not_read_stops_the_backend(
     proxy: Proxy, form: str, phase: str
 ) -> None:
     size = 64 * MIB
-    proxy.legacy.handler = proxy.new.handler = source(form, size)  # type: ignore[assignment]  # a Handler
+    proxy.legacy.handler = proxy.new.handler = source(form, size)
     await proxy.serve(route("/*", phase))
     asked = proxy.new if phase == "dual-write" else proxy.legacy
     async with await proxy.connect(receive_buffer=16384) as client:
@@ -171,9 +172,8 @@ async def test_a_backend_that_does_not_read_stops_the_client(proxy: Proxy) -> No
         assert (await client.response()).body == b"done"
 
 
-async def stalled(measure: "object") -> None:
+async def stalled(measure: Callable[[], int]) -> None:
     """Wait until something that grows has not grown for a while."""
-    assert callable(measure)
     before, since = -1, time.monotonic()
     end = since + 20
     while time.monotonic() - since < 0.4:

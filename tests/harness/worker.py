@@ -205,9 +205,9 @@ class Worker:
 
     # Life
 
-    async def start(self) -> "Worker":
-        link = str(self.directory / "link")
-        self._link = await asyncio.start_unix_server(self._on_link, link)
+    async def start(self, *, link_later: bool = False) -> "Worker":
+        if not link_later:
+            await self.open_link()
         if self.unix:
             self.address = str(self.directory / "listen")
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -220,10 +220,10 @@ class Worker:
         sock.listen(1024)
         sock.setblocking(False)
         self._socket = sock
-        await self.spawn()
+        await self.spawn(await_hello=not link_later)
         return self
 
-    async def spawn(self) -> None:
+    async def spawn(self, *, await_hello: bool = True) -> None:
         """Start the process (again): the listening socket and the link stay."""
         assert self._socket is not None
         fd = self._socket.fileno()
@@ -243,17 +243,23 @@ class Worker:
                 str(self.grace_s),
                 *self.extra,
                 pass_fds=(fd,),
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         exited = asyncio.ensure_future(self.process.wait())
         exited.add_done_callback(lambda _: self.changes.notify())
+        if not await_hello:
+            return
         try:
             await self.changes.until(
                 lambda: len(self.hellos) > known or exited.done(), "the worker says Hello", 20
             )
         except AssertionError as error:
+            # What is it doing? The fault handler says it in its log.
+            self.process.send_signal(signal.SIGABRT)
+            await exited
             raise AssertionError(f"{error}\n{self.output()}") from None
         assert not exited.done(), f"the worker exited:\n{self.output()}"
 
@@ -362,6 +368,22 @@ class Worker:
     def send(self, message: ToWorker) -> None:
         assert self._writer is not None, "the worker has no link"
         self._writer.write(frame(message))
+
+    def send_raw(self, data: bytes) -> None:
+        assert self._writer is not None, "the worker has no link"
+        self._writer.write(data)
+
+    async def open_link(self) -> None:
+        """Listen for the worker's link, as a controller that starts does."""
+        path = str(self.directory / "link")
+        self._link = await asyncio.start_unix_server(self._on_link, path)
+
+    async def close_link(self) -> None:
+        """Stop listening too: the worker is alone until `open_link`."""
+        if self._link is not None:
+            self._link.close()
+            (self.directory / "link").unlink(missing_ok=True)
+        await self.cut_link()
 
     async def cut_link(self) -> None:
         """Close the worker's link, as a controller that dies would."""
