@@ -26,7 +26,7 @@ ENV HEALTH_URL=http://127.0.0.1:9090/readyz
 USER 10001:10001
 WORKDIR /var/lib/banyan
 VOLUME /var/lib/banyan
-EXPOSE 8080 9090
+EXPOSE 8080
 STOPSIGNAL SIGTERM
 # Ready: clients can be answered. While one of several workers is being restarted it still is.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(os.environ['HEALTH_URL'], timeout=2)"]

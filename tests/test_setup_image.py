@@ -152,8 +152,8 @@ def test_nothing_runs_through_a_shell() -> None:
     assert health_check()[0] == "python"
 
 
-def test_the_ports_and_the_volume_are_those_of_the_defaults() -> None:
-    assert of(1, "EXPOSE") == ["8080 9090"]
+def test_the_port_and_the_volume_are_those_of_the_defaults() -> None:
+    assert of(1, "EXPOSE") == ["8080"]
     assert of(1, "VOLUME") == ["/var/lib/banyan"]
     assert environment(1)["BANYAN_CONFIG"] == "/etc/banyan/routes.yaml"
     assert environment(1)["BANYAN_STATE"].startswith("sqlite:/var/lib/banyan/")

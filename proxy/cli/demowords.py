@@ -17,7 +17,14 @@ from proxy.observe import figures
 
 SHOWN_LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 UNTOLD_FIELDS = frozenset({"event", "level", "timestamp", "process", "exception", "trace_id"})
-UNTOLD_EVENTS = frozenset({"side misses writes"})  # `changes` says it in other words
+# What `changes` says in other words.
+UNTOLD_EVENTS = frozenset(
+    {
+        "side misses writes",
+        "configuration refused",
+        "the last good configuration stays in force",
+    }
+)
 
 _SAMPLE = re.compile(r"(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -79,14 +86,15 @@ def _moves(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterat
     if before is None:
         return
     pattern, now = after["pattern"], after["effective_phase"]
-    if before["effective_phase"] != now:
+    is_told = before["declared_phase"] != after["declared_phase"] == now
+    if before["effective_phase"] != now and not is_told:
         yield Text(f"{pattern} is now in {now} (was in {before['effective_phase']})", "green")
     if after["pending"] and after["pending"] != before["pending"]:
         pending = after["pending"]
         yield Text(f"{pattern} waits before {pending['to']}: {pending['reason']}", "yellow")
     for side in after["missed"]:
         if side not in before["missed"]:
-            yield Text(f"{pattern}: {side} now lacks a write, so it is no way back", "yellow")
+            yield Text(f"{pattern}: from now on {side} lacks a write", "yellow")
 
 
 def log_line(line: str) -> Text | None:

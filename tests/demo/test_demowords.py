@@ -50,8 +50,13 @@ def test_an_edit_is_told_with_what_it_changed() -> None:
     assert said(before, after) == [
         "routes.yaml: generation 2 is in force: /a/* from 25% to 50%; /c/* is new, legacy-only; "
         "/b/* is gone",
-        "/a/* is now in 50% (was in 25%)",
     ]
+
+
+def test_a_move_that_no_edit_explains_is_told() -> None:
+    before = look(route("a", "dual-write", effective_phase="99%"))
+    after = look(route("a", "dual-write"))
+    assert said(before, after) == ["/a/* is now in dual-write (was in 99%)"]
 
 
 def test_an_edit_that_moves_no_phase_is_told_too() -> None:
@@ -73,7 +78,7 @@ def test_a_move_that_waits_and_a_missed_write_are_told_once() -> None:
     after = look(route("a", "99%", pending=pending, missed=["new"]))
     assert said(before, after) == [
         "/a/* waits before dual-write: a write is under way",
-        "/a/*: new now lacks a write, so it is no way back",
+        "/a/*: from now on new lacks a write",
     ]
     assert said(after, after) == []
 
