@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.figures import Section
-from benchmarks.machine import available_cores, describe, share_cores
+from benchmarks.machine import available_cores, describe, describe_python, share_cores
 from benchmarks.measuring import Settings
 from benchmarks.processes import BenchError
 from benchmarks.programs import MissingProgramError, find_programs, version
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cores = share_cores(available_cores())
         facts = {
             "machine": describe(),
+            "python": describe_python(),
             "cores": str(cores),
             "load": f"{settings.rounds} rounds of {settings.seconds:g} s, "
             f"{settings.connections} connections, paired and rotating; medians",

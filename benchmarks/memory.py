@@ -32,9 +32,11 @@ KIB_PER_MIB = 1024
 
 def measure_memory(stage: Stage, settings: Settings) -> list[Section]:
     """The three questions, of Banyan and for comparison of the others."""
-    sections = [measure_idle_clients(stage, settings)]
-    if settings.chosen("banyan"):
-        sections = [measure_start(stage), *sections, measure_streams(stage, settings)]
+    with_banyan = bool(settings.chosen("banyan"))
+    sections = [measure_start(stage)] if with_banyan else []
+    sections.append(measure_idle_clients(stage, settings))
+    if with_banyan:
+        sections.append(measure_streams(stage, settings))
     return sections
 
 

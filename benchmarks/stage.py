@@ -188,8 +188,8 @@ def start_aiohttp(stage: Stage, name: str) -> Proxy:
 
 def start_banyan(stage: Stage, name: str) -> Proxy:
     port = free_port()
-    directory = stage.directory / name.replace(" ", "-")
-    directory.mkdir()
+    # A new one each time: a state that is left over would decide the phases.
+    directory = Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=stage.directory))
     config = directory / "routes.yaml"
     config.write_text(
         fill(
