@@ -72,7 +72,9 @@ class Controller:
         self._ledger = Ledger(options.slots, Path(options.state), self._publish)
         self._health = HealthChecks(self._health_changed)
         self._reloader = Reloader(self._path, self._loaded, self._refused)
-        self._view = ControllerView(options.config, self._ledger, self._roster, self._counts)
+        self._view = ControllerView(
+            options.config, self._ledger, self._roster, self._counts, self._link.disconnects
+        )
 
     async def run(self) -> None:
         """Control until SIGTERM."""

@@ -5,7 +5,7 @@ routes does not: it comes from the store.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -32,12 +32,20 @@ from proxy.observe.verdict import verdict_of
 class ControllerView:
     """Implements AdminView. The controller tells it what was loaded; the rest it looks up."""
 
-    def __init__(self, file: str, ledger: Ledger, roster: Roster, counts: Aggregator) -> None:
+    def __init__(
+        self,
+        file: str,
+        ledger: Ledger,
+        roster: Roster,
+        counts: Aggregator,
+        disconnects: Mapping[str, int],
+    ) -> None:
         self.config_errors = 0
         self._file = file
         self._ledger = ledger
         self._roster = roster
         self._counts = counts
+        self._disconnects = disconnects
         self._loaded_at = datetime.now(UTC)
         self._findings: tuple[FindingView, ...] = ()
         self._last_error: ConfigError | None = None
@@ -104,6 +112,7 @@ class ControllerView:
             pending=world.moves if world else (),
             workers={worker.slot: worker.serving for worker in workers},
             restarts=self._roster.restarts(),
+            link_disconnects=self._disconnects,
         )
         return self._counts.prometheus(fleet, time.monotonic())
 

@@ -17,6 +17,7 @@ class Fleet(msgspec.Struct, frozen=True):
     pending: Collection[str] = ()  # routes with a move under way
     workers: Mapping[int, bool] = {}  # slot: serving or not
     restarts: Mapping[int, int] = {}  # by slot
+    link_disconnects: Mapping[str, int] = {}  # by reason
 
 
 def fleet_families(fleet: Fleet) -> Iterator[str]:
@@ -69,4 +70,13 @@ def fleet_families(fleet: Fleet) -> Iterator[str]:
         "counter",
         "Times a worker was started again after it died.",
         ((labels(slot=str(slot)), count) for slot, count in sorted(fleet.restarts.items())),
+    )
+    yield from family(
+        "banyan_link_disconnects_total",
+        "counter",
+        "Times the controller cut a worker off, by reason; it serves its last table meanwhile.",
+        (
+            (labels(reason=reason), count)
+            for reason, count in sorted(fleet.link_disconnects.items())
+        ),
     )

@@ -188,7 +188,9 @@ async def test_a_bad_edit_changes_nothing_and_is_told_everywhere(tmp_path: Path)
             assert config["generation"] == 1
             assert "sideways" in config["last_error"]["text"]
             assert (await serving.route("a"))["declared_phase"] == "legacy-only"
-            assert "banyan_config_errors_total 1" in await serving.metrics()
+            metrics = await serving.metrics()
+            assert "banyan_config_errors_total 1" in metrics
+            assert 'banyan_link_disconnects_total{reason="slow"} 0' in metrics
             async with await Client.to(serving.address) as client:
                 assert (await client.get("/a/1")).status == 200
 
