@@ -16,9 +16,7 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,14 +27,13 @@ import structlog
 from proxy.config import Config, Finding, TcpAddress, load_bytes
 from proxy.config.source import UnreadableError, read_source
 from proxy.control.children import LOUD_AFTER_FAILURES, Child
+from proxy.control.runtime import LINK_NAME, private_directory
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
 from proxy.observe.logging import configure_logging
 from proxy.store.opening import check_state
 from proxy.store.state import StoreError
 
-LINK_NAME = "link.sock"
 FIRST_NAME = "first.yaml"
-LONGEST_SOCKET_PATH_BYTES = 107  # sockaddr_un
 MOST_DESCRIPTORS = 1 << 20
 KILL_AFTER_GRACE_S = 5.0  # a worker gets this beyond its grace, the controller only this
 
@@ -72,7 +69,7 @@ def serve(options: Options) -> int:
     _check_state(config)
     _raise_the_descriptor_limit()
     with contextlib.ExitStack() as cleanup:
-        runtime = _private_directory(cleanup)
+        runtime = cleanup.enter_context(private_directory())
         # What a controller compares later edits with: some keys need a restart of the launcher.
         (runtime / FIRST_NAME).write_bytes(data)
         try:
@@ -312,16 +309,6 @@ def _check_state(config: Config) -> None:
         check_state(config.state.sqlite_path)
     except StoreError as error:
         raise StartError(str(error)) from error
-
-
-def _private_directory(cleanup: contextlib.ExitStack) -> Path:
-    """A fresh directory of mode 0700 whose paths fit into a socket address."""
-    made = tempfile.mkdtemp(prefix="banyan-")
-    if len(os.fsencode(made)) + len("/" + LINK_NAME) > LONGEST_SOCKET_PATH_BYTES:
-        os.rmdir(made)
-        made = tempfile.mkdtemp(prefix="banyan-", dir="/tmp")
-    cleanup.callback(shutil.rmtree, made, ignore_errors=True)
-    return Path(made)
 
 
 def _raise_the_descriptor_limit() -> None:
