@@ -28,7 +28,7 @@ WRITE_LOW_BYTES = 32 << 10
 _IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
 
 
-class BackendConnection(asyncio.Protocol, Timed):
+class BackendConnection(Timed):
     """A pooled connection. Owned by its pool from creation to `connection_lost`."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class BackendConnection(asyncio.Protocol, Timed):
     )
 
     def __init__(self, pool: "Pool", endpoint: "Endpoint") -> None:
-        Timed.__init__(self)
+        super().__init__()
         self.pool = pool
         self.endpoint = endpoint
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -143,7 +143,11 @@ class BackendConnection(asyncio.Protocol, Timed):
             self.closing = True
             self.transport.close()
 
-    # asyncio.Protocol
+    # asyncio.Protocol, without its base class: a compiled class cannot have an interpreted base
+
+    def as_protocol(self) -> asyncio.Protocol:
+        """This connection as what the loop's factories return."""
+        return cast(asyncio.Protocol, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)

@@ -32,7 +32,7 @@ LINGER_S = 2.0
 UNHEARD_S = 1.0
 
 
-class ClientConnection(asyncio.Protocol, Timed):
+class ClientConnection(Timed):
     """The server side of the data plane."""
 
     __slots__ = (
@@ -54,7 +54,7 @@ class ClientConnection(asyncio.Protocol, Timed):
     )
 
     def __init__(self, edge: "Edge") -> None:
-        Timed.__init__(self)
+        super().__init__()
         self.edge = edge
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.state = _HEAD
@@ -71,7 +71,11 @@ class ClientConnection(asyncio.Protocol, Timed):
         self.stalled_at = -1  # bytes unsent when the write deadline was last looked at
         self.peer: Peer | None = None
 
-    # asyncio.Protocol
+    # asyncio.Protocol, without its base class: a compiled class cannot have an interpreted base
+
+    def as_protocol(self) -> asyncio.Protocol:
+        """This connection as what the loop's factories return."""
+        return cast(asyncio.Protocol, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)

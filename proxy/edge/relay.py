@@ -26,7 +26,7 @@ from proxy.edge.pair import Pair, code_of
 from proxy.edge.request import ForwardedRequest
 from proxy.edge.table import Service
 from proxy.edge.tunnel import Tunnel
-from proxy.edge.wheel import Deadlined
+from proxy.edge.wheel import Timed
 
 if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
@@ -43,14 +43,12 @@ _FAILURE_STATUS = {
 }
 
 
-class Relay(Deadlined):
+class Relay(Timed):
     """Owns the exchanges of one client request. `client` is None once it has no more part."""
 
     is_read = True
 
     # What most requests leave as it is: defaults of the class cost nothing to set.
-    deadline = 0.0
-    slot = 0
     answering: Exchange | None = None  # whose answer the client gets
     other: Exchange | None = None  # the shadow, or the second write
     pair: Pair | None = None  # where both sides' outcomes are put together
@@ -73,6 +71,7 @@ class Relay(Deadlined):
     def __init__(
         self, client: "ClientConnection", service: Service, request: ForwardedRequest
     ) -> None:
+        super().__init__()
         self.client: ClientConnection | None = client
         self.edge = client.edge
         self.service = service

@@ -7,29 +7,18 @@ moves it at once. Resolution is one tick (50 ms); a deadline is never met early.
 
 import asyncio
 import time
-from typing import Protocol
 
 TICK_S = 0.05
 
 
-class Deadlined(Protocol):
-    """Something with a deadline. `deadline` is in the wheel's time, 0 for none."""
-
-    deadline: float
-    slot: int  # tick at which the wheel looks at it, 0 when it stands in none
-
-    def on_deadline(self) -> None:
-        """Called once when the deadline has passed; it is 0 by then."""
-
-
 class Timed:
-    """A Deadlined that is kept small: for what there are many of."""
+    """Something with a deadline. `deadline` is in the wheel's time, 0 for none."""
 
     __slots__ = ("deadline", "slot")
 
     def __init__(self) -> None:
         self.deadline = 0.0
-        self.slot = 0
+        self.slot = 0  # tick at which the wheel looks at it, 0 when it stands in none
 
     def on_deadline(self) -> None:
         """Called once when the deadline has passed; it is 0 by then."""
@@ -40,7 +29,7 @@ class Wheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slots: dict[int, set[Deadlined]] = {}
+        self._slots: dict[int, set[Timed]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._origin = time.monotonic()
         self._tick = 1
@@ -54,7 +43,7 @@ class Wheel:
             self._timer.cancel()
             self._timer = None
 
-    def set(self, timed: Deadlined, after_s: float) -> None:
+    def set(self, timed: Timed, after_s: float) -> None:
         """Let `timed` be called after so many seconds, instead of any deadline it had."""
         # `now` may be a tick old: one tick more keeps the promise never to be early.
         deadline = self.now + after_s + TICK_S
@@ -66,13 +55,13 @@ class Wheel:
             self._unplace(timed)
             self._place(timed)
 
-    def forget(self, timed: Deadlined) -> None:
+    def forget(self, timed: Timed) -> None:
         """Drop the object: nothing of it stays behind in the wheel."""
         timed.deadline = 0.0
         if timed.slot:
             self._unplace(timed)
 
-    def _place(self, timed: Deadlined) -> None:
+    def _place(self, timed: Timed) -> None:
         slot = max(int(timed.deadline / TICK_S) + 1, self._tick + 1)
         timed.slot = slot
         entries = self._slots.get(slot)
@@ -81,7 +70,7 @@ class Wheel:
         else:
             entries.add(timed)
 
-    def _unplace(self, timed: Deadlined) -> None:
+    def _unplace(self, timed: Timed) -> None:
         entries = self._slots[timed.slot]
         entries.discard(timed)
         if not entries:
@@ -103,7 +92,7 @@ class Wheel:
                 for timed in due:
                     self._look_at(timed)
 
-    def _look_at(self, timed: Deadlined) -> None:
+    def _look_at(self, timed: Timed) -> None:
         if timed.slot or not timed.deadline:
             return
         if timed.deadline > self.now:

@@ -101,8 +101,8 @@ async def _accept_until(
     """Accept clients until told to stop; then take what the queue still holds."""
     loop = edge.loop
 
-    def new_client() -> ClientConnection:
-        return ClientConnection(edge)
+    def new_client() -> asyncio.Protocol:
+        return ClientConnection(edge).as_protocol()
 
     # A copy of the descriptor: the loop closes its own, the queue lives on in ours.
     server: asyncio.Server | None = await loop.create_server(
