@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.core.model import Backend, BackendTls, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
 from proxy.edge.exchange import Exchange
+from proxy.edge.names import HostName, is_address
 from proxy.edge.wheel import Timed, Wheel
 
 MAX_WAITING = 1024
@@ -42,6 +43,7 @@ class Endpoint:
         "host",
         "idle",
         "is_tls",
+        "name",
         "named",
         "outstanding",
         "path",
@@ -49,7 +51,7 @@ class Endpoint:
         "url",
     )
 
-    def __init__(self, url: str, tls: BackendTls | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, tls: BackendTls | None) -> None:
         self.url = url
         self.path: str | None = None
         self.context: ssl.SSLContext | None = None
@@ -66,7 +68,8 @@ class Endpoint:
             host = f"[{self.host}]" if ":" in self.host else self.host
             self.authority = (host if self.port == default_port else f"{host}:{self.port}").encode()
         self.is_tls = self.context is not None
-        self.named = self.path is None and not self.host.replace(".", "").isdigit()
+        self.name = HostName(loop, self.host)
+        self.named = self.path is None and not is_address(self.host)
         self.idle: list[BackendConnection] = []
         self.outstanding = 0
         self.failures = 0  # in a row
@@ -103,7 +106,7 @@ class Pool(Timed):
         self.backend = backend
         self.wheel = wheel
         self.loop = loop
-        self.endpoints = [Endpoint(url, backend.tls) for url in backend.urls]
+        self.endpoints = [Endpoint(loop, url, backend.tls) for url in backend.urls]
         # The bound protects the backend, so it is shared out between the workers.
         self.most = max(1, -(-backend.max_connections // workers))
         self.timeout_s = backend.timeout_s
@@ -255,6 +258,8 @@ class Pool(Timed):
         self.close()
         for task in list(self.tasks):
             task.cancel()
+        for endpoint in self.endpoints:
+            endpoint.name.stop()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def in_use(self) -> int:
@@ -314,24 +319,10 @@ class Pool(Timed):
 
     async def _try(self, endpoint: Endpoint, exchange: Exchange) -> Failure | None:
         """Open one connection and give it to the exchange, or to whoever waits."""
-        connection = BackendConnection(self, endpoint)
-
-        def factory() -> BackendConnection:
-            return connection
-
         timeout_s = exchange.within_limit(self.backend.connect_timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                if endpoint.path is not None:
-                    await self.loop.create_unix_connection(factory, endpoint.path)
-                else:
-                    await self.loop.create_connection(
-                        factory,
-                        endpoint.host,
-                        endpoint.port,
-                        ssl=endpoint.context,
-                        server_hostname=endpoint.host if endpoint.context else None,
-                    )
+                connection = await self._connected(endpoint, timeout_s)
         except TimeoutError:
             return Failure(FailureKind.CONNECT_TIMEOUT, f"no connection to {endpoint.url} in time")
         except (OSError, ssl.SSLError, UnicodeError, ValueError) as error:
@@ -347,6 +338,32 @@ class Pool(Timed):
         else:
             exchange.connected(connection)
         return None
+
+    async def _connected(self, endpoint: Endpoint, timeout_s: float) -> BackendConnection:
+        """A new connection, to the first address of the URL that takes one. Raises OSError."""
+        if endpoint.path is not None:
+            connection = BackendConnection(self, endpoint)
+            await self.loop.create_unix_connection(connection.as_protocol, endpoint.path)
+            return connection
+        addresses = await endpoint.name.addresses()
+        failed: OSError | None = None
+        for address in addresses:
+            connection = BackendConnection(self, endpoint)
+            try:
+                # An address that swallows packets leaves time for the others.
+                async with asyncio.timeout(timeout_s / len(addresses)):
+                    await self.loop.create_connection(
+                        connection.as_protocol,
+                        address,
+                        endpoint.port,
+                        ssl=endpoint.context,
+                        server_hostname=endpoint.host if endpoint.context else None,
+                    )
+            except OSError as error:  # a TimeoutError too
+                failed = error
+            else:
+                return connection
+        raise failed or OSError(f"{endpoint.host} has no address")
 
     def _serve_waiting(self) -> None:
         while self.waiting and self.total < self.most:
