@@ -350,7 +350,7 @@ class ClientConnection(Timed):
         head = cast(RequestHead, head)
         target = head.target
         authority: str | None = None
-        if target[0] == "/":
+        if target[0] == "/" and head.method != "CONNECT":
             mark = target.find("?")
             if mark < 0:
                 path, query = target, ""
