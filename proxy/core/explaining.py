@@ -248,7 +248,7 @@ def _never_shadowed(request: Request) -> str | None:
         and b"h2c" not in list_members(upgrade.encode("latin-1", "replace"))
     ):
         return f"an upgrade ({upgrade})"
-    if any("text/event-stream" in value for _, value in request.headers):
+    if "text/event-stream" in (request.header("accept") or "").lower():
         return "an event stream"
     return None
 

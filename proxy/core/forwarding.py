@@ -188,6 +188,20 @@ def header_values(raw: bytes, lower: bytes, name: bytes) -> list[bytes]:
     return values
 
 
+_ACCEPTS_STREAM = re.compile(rb"\naccept:[^\r]*text/event-stream")
+_IS_STREAM = re.compile(rb"\ncontent-type:[ \t]*text/event-stream")
+
+
+def accepts_event_stream(raw: bytes) -> bool:
+    """Whether a request's Accept header asks for server-sent events."""
+    return b"event-stream" in (lower := raw.lower()) and bool(_ACCEPTS_STREAM.search(lower))
+
+
+def is_event_stream(raw: bytes) -> bool:
+    """Whether a response's Content-Type says that its body is server-sent events."""
+    return b"event-stream" in (lower := raw.lower()) and bool(_IS_STREAM.search(lower))
+
+
 def client_address(peer: bytes, forwarded_for: bytes | None, trusted: "TrustCheck") -> bytes:
     """The client's address: the last one in X-Forwarded-For that is not a trusted proxy."""
     if forwarded_for is None:

@@ -9,6 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
 from proxy.core.messages import ExchangeRecord, Observation
 from proxy.core.model import Side
@@ -99,7 +100,7 @@ class Pair:
         self.records[at] = ExchangeRecord(head.status, round(seconds * 1000, 3))
         if self.skipped or self.decided:
             return
-        if body and b"text/event-stream" in head.raw:
+        if body and is_event_stream(head.raw):
             self.skip("event_stream")
         else:
             self.take_body(at, body)

@@ -7,7 +7,7 @@ with its reason.
 
 from typing import TYPE_CHECKING
 
-from proxy.core.forwarding import response_bytes
+from proxy.core.forwarding import accepts_event_stream, response_bytes
 from proxy.core.message import ResponseHead
 from proxy.core.model import FailureKind, Side
 from proxy.core.planning import ReadPlan
@@ -117,7 +117,7 @@ class ReadRelay(Relay):
         if request.upgrade:
             live.tally.skip("upgrade")
             return None
-        if b"text/event-stream" in request.head.raw:
+        if accepts_event_stream(request.head.raw):
             live.tally.skip("event_stream")
             return None
         conditional = request.is_conditional()

@@ -16,7 +16,7 @@ and `writing`.
 from typing import TYPE_CHECKING
 
 from proxy.core.chunked import chunk, last_chunk
-from proxy.core.forwarding import interim_bytes, loops, response_bytes
+from proxy.core.forwarding import interim_bytes, is_event_stream, loops, response_bytes
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, Refusal, ResponseHead
 from proxy.core.model import Failure, FailureKind, Side
 from proxy.core.planning import under_maintenance
@@ -344,7 +344,7 @@ class Relay(Timed):
             return
         if framing > self.service.route.shadow.max_body_bytes:
             self.give_up_other("body_too_large")
-        elif framing != 0 and b"text/event-stream" in head.raw:
+        elif framing != 0 and is_event_stream(head.raw):
             self.give_up_other("event_stream")
 
     def _keep(self, body: list[bytes], data: bytes) -> None:

@@ -250,12 +250,23 @@ async def test_errors_of_conditional_requests_count_all_the_same(proxy: Proxy) -
 
 
 @pytest.mark.parametrize("name", ["shadow-read", "dual-write"])
-async def test_event_streams_are_not_shadowed(proxy: Proxy, name: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["Accept: text/event-stream", "accept: text/html, Text/Event-Stream;q=0.5"]
+)
+async def test_event_streams_are_not_shadowed(proxy: Proxy, name: str, line: str) -> None:
     await proxy.serve(route("/*", name))
     async with await proxy.connect() as client:
-        await client.get("/", "Accept: text/event-stream")
+        await client.get("/", line)
     await proxy.reported(lambda totals: totals.skipped["/*|event_stream"] == 1)
     assert len(proxy.legacy.calls) + len(proxy.new.calls) == 1
+
+
+async def test_the_words_elsewhere_are_no_event_stream(proxy: Proxy) -> None:
+    proxy.legacy.handler = proxy.new.handler = replying(b"x", "200 OK", "X: text/event-stream")
+    await proxy.serve(route("/*", "shadow-read"))
+    async with await proxy.connect() as client:
+        await client.get("/text/event-stream", "X-A: text/event-stream")
+    await proxy.reported(lambda totals: totals.comparisons["/*|equal"] == 1)
 
 
 async def test_a_stream_that_was_not_announced_ends_its_shadow(proxy: Proxy) -> None:
