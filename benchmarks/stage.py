@@ -92,7 +92,8 @@ class Stage:
         (documents / "64k.json").write_bytes(json_document(64 << 10))
         small = json_document(SMALL_BYTES).decode()
         # Twenty headers in all, with the ten that every answer has.
-        headers = [f'add_header X-Backend-{n} "value-{n}-of-the-answer" always;' for n in range(15)]
+        headers = ['add_header X-Response-Id "$request_id" always;']
+        headers += [f'add_header X-Backend-{n} "the-value-of-{n}" always;' for n in range(14)]
         for name in ("legacy", "new"):
             self.ports[name] = free_port()
             self.start_nginx(
@@ -101,6 +102,7 @@ class Stage:
                 self.ports[name],
                 self.cores.backends,
                 DOCUMENTS=str(documents),
+                NAME=name,
                 SMALL=small,
                 HEADERS="\n".join(headers),
             )

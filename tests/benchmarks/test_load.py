@@ -186,7 +186,7 @@ def test_every_placeholder_of_the_configurations_is_filled() -> None:
         name: f"<{name}>"
         for name in (
             *("PORT", "DIR", "DOCUMENTS", "SMALL", "HEADERS", "LEGACY", "NEW", "SLOW", "HANGING"),
-            *("REFUSING", "STREAMS", "PHASE", "ADMIN"),
+            *("REFUSING", "STREAMS", "PHASE", "ADMIN", "NAME"),
         )
     }
     for name in ("backend.conf", "nginx.conf", "nginx_mirror.conf", "haproxy.cfg", "banyan.yaml"):
