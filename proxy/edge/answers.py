@@ -4,6 +4,19 @@ import json
 import time
 from http import HTTPStatus
 
+from proxy.core.model import FailureKind
+
+# What the client is told of an exchange that gave no answer.
+FAILURE_STATUS = {
+    FailureKind.REFUSED: 502,
+    FailureKind.CONNECT_TIMEOUT: 504,
+    FailureKind.POOL_FULL: 503,
+    FailureKind.RESET: 502,
+    FailureKind.TIMEOUT: 504,
+    FailureKind.IDLE: 504,
+    FailureKind.PROTOCOL: 502,
+    FailureKind.CANCELLED: 502,
+}
 # Statuses whose cause passes: the client may come again after so many seconds.
 RETRY_AFTER_S = 1
 

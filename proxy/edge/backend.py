@@ -19,6 +19,7 @@ from proxy.edge.wheel import Timed
 if TYPE_CHECKING:
     from proxy.edge.exchange import Exchange
     from proxy.edge.pool import Endpoint, Pool
+    from proxy.edge.tunnel import Tunnel
 
 MAX_HEAD_BYTES = 256 << 10
 MAX_INTERIM = 20
@@ -52,6 +53,7 @@ class BackendConnection(Timed):
         "served",
         "state",
         "transport",
+        "tunnel",
     )
 
     def __init__(self, pool: "Pool", endpoint: "Endpoint") -> None:
@@ -68,6 +70,7 @@ class BackendConnection(Timed):
         self.head: ResponseHead | None = None
         self.request_open = False  # request bytes are still to come
         self.served = 0  # responses completed
+        self.tunnel: Tunnel | None = None  # set by who answered an Upgrade
         self.closing = False
         self.paused = False
         self.idle_since = 0.0
@@ -172,13 +175,12 @@ class BackendConnection(Timed):
         elif state == _CLOSE:
             self._touch(exchange)
             exchange.sink.on_data(exchange, data)
-        else:
-            exchange.sink.on_tunnel_data(data)
+        elif self.tunnel is not None:
+            self.tunnel.from_backend(data)
 
     def eof_received(self) -> bool:
-        exchange = self.exchange
-        if exchange is not None and self.state == _TUNNEL:
-            exchange.sink.on_tunnel_eof()
+        if self.exchange is not None and self.tunnel is not None:
+            self.tunnel.backend_eof()
             return not self.endpoint.is_tls
         return False
 
@@ -189,8 +191,8 @@ class BackendConnection(Timed):
         self.pool.lost(self)
         if exchange is None:
             return
-        if self.state == _TUNNEL:
-            exchange.sink.on_tunnel_lost()
+        if self.tunnel is not None:
+            self.tunnel.backend_lost()
         elif self.state == _CLOSE and exc is None:
             exchange.complete(b"")
         else:
@@ -368,8 +370,8 @@ class BackendConnection(Timed):
         self.pool.wheel.forget(self)
         exchange.head_at_now(head)
         exchange.sink.on_switch(exchange, head)
-        if data and self.exchange is exchange:
-            exchange.sink.on_tunnel_data(data)
+        if data and self.tunnel is not None:
+            self.tunnel.from_backend(data)
 
     def _protocol_failure(self, exchange: "Exchange", detail: str) -> None:
         self.abort()

@@ -9,17 +9,14 @@ would take the answer with it.
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.chunked import ChunkedDecoder, ChunkedError
 from proxy.core.forwarding import Peer
-from proxy.core.message import CHUNKED, Refusal, RequestHead, diagnose_request, parse_request_head
-from proxy.core.paths import PathRefusal, canonical_path, split_target
+from proxy.core.message import Refusal, RequestHead, parse_request_head
 from proxy.edge.answers import problem
 from proxy.edge.backend import reset_on_close
-from proxy.edge.reading import ReadRelay
+from proxy.edge.body import BodyReader
+from proxy.edge.reception import head_too_large, partial_refusal, receive
 from proxy.edge.relay import Relay
-from proxy.edge.request import ForwardedRequest
 from proxy.edge.wheel import Timed
-from proxy.edge.writing import WriteRelay
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
@@ -37,15 +34,13 @@ class ClientConnection(Timed):
 
     __slots__ = (
         "advancing",
+        "body",
         "buffer",
-        "decoder",
         "edge",
         "eof",
         "head_begun",
-        "left",
         "peer",
         "reading_paused",
-        "received",
         "relay",
         "stalled_at",
         "state",
@@ -60,9 +55,7 @@ class ClientConnection(Timed):
         self.state = _HEAD
         self.buffer = b""
         self.relay: Relay | None = None
-        self.decoder: ChunkedDecoder | None = None
-        self.left = 0  # bytes of the request body to come
-        self.received = 0  # bytes of a chunked request body so far
+        self.body: BodyReader | None = None  # of the request whose body is being read
         self.eof = False
         self.head_begun = False  # part of a head is here, and its deadline runs
         self.advancing = False
@@ -129,7 +122,7 @@ class ClientConnection(Timed):
         edge.clients.discard(self)
         relay, self.relay = self.relay, None
         self.buffer = b""
-        self.decoder = None
+        self.body = None
         if relay is not None:
             relay.client_gone()
         edge.check_drained()
@@ -214,12 +207,7 @@ class ClientConnection(Timed):
         if self.reading_paused:
             self.resume_reading()
         if not self.writing_paused:
-            edge = self.edge
-            if self.slot:
-                # Later than what the wheel has for it: a write is enough.
-                self.deadline = edge.wheel.now + edge.limits.client_idle_s
-            else:
-                edge.wheel.set(self, edge.limits.client_idle_s)
+            self.edge.wheel.set(self, self.edge.limits.client_idle_s)
         if not self.advancing:
             if self.buffer:
                 data, self.buffer = self.buffer, b""
@@ -339,73 +327,23 @@ class ClientConnection(Timed):
             self._check_partial(data)
             return b"" if self.state != _HEAD else None
         if end > limits.header_bytes:
-            self.refuse(_too_large(data, limits.header_bytes))
+            self.refuse(head_too_large(data, limits.header_bytes))
             return b""
         size = len(data)
         self.head_begun = False
         head = parse_request_head(data if end == size else data[:end], limits.headers)
-        if type(head) is Refusal:
-            self.refuse(head)
+        relay = receive(self, head) if type(head) is RequestHead else head
+        if type(relay) is Refusal:
+            self.refuse(relay)
             return b""
-        head = cast(RequestHead, head)
-        target = head.target
-        authority: str | None = None
-        if target[0] == "/" and head.method != "CONNECT":
-            mark = target.find("?")
-            if mark < 0:
-                path, query = target, ""
-            else:
-                path, query = target[:mark], target[mark:]
-            canonical = canonical_path(path)
-        else:
-            split = split_target(target, head.method)
-            if isinstance(split, PathRefusal):
-                status = 501 if head.method == "CONNECT" else split.status
-                self.refuse(Refusal(status, split.code, split.detail))
-                return b""
-            path, query, authority = split.path, split.query, split.authority
-            canonical = "*" if path == "*" else canonical_path(path)
-        if type(canonical) is not str:
-            wrong = cast(PathRefusal, canonical)
-            self.refuse(Refusal(wrong.status, wrong.code, wrong.detail))
-            return b""
-        table = self.edge.table
-        if table is None:
-            self.refuse(Refusal(503, "not_ready", "the proxy has no routes yet"))
-            return b""
-        host = authority
-        if host is None:
-            host = head.special.get(b"host", b"").decode("latin-1")
-        match = table.routes.match(head.method, host, canonical)
-        peer = self.peer or self.known_peer()
-        if match is None:
-            service = table.unmatched
-            request = ForwardedRequest(self.edge, peer, head, canonical, query, {}, authority)
-        else:
-            service = match.payload
-            request = ForwardedRequest(
-                self.edge, peer, head, canonical, query, match.params, authority
-            )
-        framing = head.framing
-        limit = limits.request_body_bytes
-        if limit is not None and framing > limit:
-            self.refuse(Refusal(413, "request_body", f"the body is larger than {limit} bytes"))
-            return b""
-        relay: Relay = (
-            ReadRelay(self, service, request)
-            if head.method in service.safe_methods
-            else WriteRelay(self, service, request)
-        )
+        relay = cast(Relay, relay)
         self.relay = relay
+        framing = relay.request.framing
         if framing == 0:
-            self.state = _WAIT
-            if not self.writing_paused:
-                self.deadline = 0.0
+            self._body_done()
         else:
             self.state = _BODY
-            self.left = framing
-            self.received = 0
-            self.decoder = ChunkedDecoder(limits.header_bytes) if framing == CHUNKED else None
+            self.body = BodyReader(framing, limits.request_body_bytes, limits.header_bytes)
             self.edge.wheel.set(self, limits.body_idle_s)
         relay.start()
         return b"" if end == size else data[end:]
@@ -413,74 +351,39 @@ class ClientConnection(Timed):
     def _check_partial(self, data: bytes) -> None:
         """Refuse early what can no longer become a request head; begin its deadline."""
         limits = self.edge.limits
-        if len(data) > limits.header_bytes:
-            self.refuse(_too_large(data, limits.header_bytes))
-        elif data.count(b"\n") != data.count(b"\r\n"):
-            self.refuse(Refusal(400, "line_ending", "a line of the request head ends in a bare LF"))
-        elif (at := data.find(b"\r\n")) > 0 or data[0] < 0x21 or data[0] > 0x7E:
-            if at <= 0 and data[:1] != b"\r":
-                self.refuse(Refusal(400, "request_line", "this is not an HTTP/1.1 request"))
-                return
-            refusal = diagnose_request(data[: at + 2] + b"\r\n") if at > 0 else None
-            if refusal is not None and refusal.code in ("request_line", "version"):
-                self.refuse(refusal)
-        if not self.head_begun and self.state == _HEAD:
+        refusal = partial_refusal(data, limits)
+        if refusal is not None:
+            self.refuse(refusal)
+        elif not self.head_begun:
             self.head_begun = True
             self.edge.wheel.set(self, limits.header_timeout_s)
 
     def _take_body(self, data: bytes) -> bytes:
         """Hand a piece of the request body on; returns what stands behind the body."""
         relay = cast(Relay, self.relay)
-        decoder = self.decoder
+        reader = cast(BodyReader, self.body)
         edge = self.edge
-        if decoder is None:
-            left = self.left
-            size = len(data)
-            if size < left:
-                self.left = left - size
-                edge.wheel.set(self, edge.limits.body_idle_s)
-                relay.on_body(data)
-                return b""
-            self.left = 0
-            rest = b""
-            if size > left:
-                data, rest = data[:left], data[left:]
-            self._body_done()
-            relay.on_body(data)
-            if self.relay is relay:
-                relay.on_body_end(b"")
-            return rest
-        try:
-            pieces = decoder.feed(data)
-        except ChunkedError as error:
-            edge.tallies.refuse("chunked")
-            if not relay.refuse_body(Refusal(400, "chunked", str(error))):
+        body = reader.feed(data)
+        if type(body) is Refusal:
+            edge.tallies.refuse(body.code)
+            if not relay.refuse_body(body):
                 self.abort()
             return b""
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.received += len(body)
-        limit = edge.limits.request_body_bytes
-        if limit is not None and self.received > limit:
-            edge.tallies.refuse("request_body")
-            refusal = Refusal(413, "request_body", f"the body is larger than {limit} bytes")
-            if not relay.refuse_body(refusal):
-                self.abort()
-            return b""
-        if not decoder.done:
+        if not reader.done:
             edge.wheel.set(self, edge.limits.body_idle_s)
             if body:
-                relay.on_body(body)
+                relay.on_body(cast(bytes, body))
             return b""
         self._body_done()
-        self.decoder = None
         if body:
-            relay.on_body(body)
+            relay.on_body(cast(bytes, body))
         if self.relay is relay:
-            relay.on_body_end(decoder.trailers)
-        return decoder.rest
+            relay.on_body_end(reader.trailers)
+        return reader.rest
 
     def _body_done(self) -> None:
         self.state = _WAIT
+        self.body = None
         if not self.writing_paused:
             self.deadline = 0.0
 
@@ -497,9 +400,3 @@ class ClientConnection(Timed):
             )
         )
         self.finish()
-
-
-def _too_large(data: bytes, limit: int) -> Refusal:
-    if data.find(b"\r\n", 0, limit) < 0:
-        return Refusal(414, "target_too_long", f"the request line is longer than {limit} bytes")
-    return Refusal(431, "header_bytes", f"the request head is larger than {limit} bytes")

@@ -46,7 +46,7 @@ class ReadRelay(Relay):
         else:
             self.streaming = True
             if self.plan.shadow is None and self.plan.fallback is None:
-                self.body = None
+                self.stop_keeping()
             else:
                 self.body_limit = service.route.shadow.max_body_bytes
             self._ask()

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.forwarding import interim_bytes, is_event_stream, loops, response_bytes
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, Refusal, ResponseHead
-from proxy.core.model import Failure, FailureKind, Side
+from proxy.core.model import Failure, Side
 from proxy.core.planning import under_maintenance
-from proxy.edge.answers import problem
+from proxy.edge.answers import FAILURE_STATUS
+from proxy.edge.body import KeptBody
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair, code_of
 from proxy.edge.request import ForwardedRequest
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
 
 SMALL_BODY_BYTES = 64 << 10
-_FAILURE_STATUS = {
-    FailureKind.REFUSED: 502,
-    FailureKind.CONNECT_TIMEOUT: 504,
-    FailureKind.POOL_FULL: 503,
-    FailureKind.RESET: 502,
-    FailureKind.TIMEOUT: 504,
-    FailureKind.IDLE: 504,
-    FailureKind.PROTOCOL: 502,
-}
 
 
 class Relay(Timed):
@@ -53,14 +45,12 @@ class Relay(Timed):
     other: Exchange | None = None  # the shadow, or the second write
     pair: Pair | None = None  # where both sides' outcomes are put together
     tunnel: Tunnel | None = None
-    # The request's body: pieces kept for as long as they may have to be sent (again).
-    body: list[bytes] | None = None
-    body_size = 0
+    # The request's body, kept for as long as it may have to be sent (again).
+    body: KeptBody | None = None
     body_limit: int | None = None
     trailers = b""
     awaiting_body = False  # read whole before any side is asked
     streaming = False  # sent on as it comes, and not complete yet
-    held = 0
     out = b""  # the answer's head, until its first piece of body
     out_framing = 0
     keep_alive = False
@@ -77,7 +67,7 @@ class Relay(Timed):
         self.service = service
         self.request = request
         if request.framing != 0:
-            self.body = []
+            self.body = KeptBody(self.edge)
 
     # What reads and writes fill in
 
@@ -226,13 +216,11 @@ class Relay(Timed):
         self.end_if_done()
 
     def on_failure(self, exchange: Exchange, failure: Failure) -> None:
+        self.count(exchange)
         if exchange is not self.answering:
-            self.count(exchange)
             self.other_ended(exchange)
             self.end_if_done()
-            return
-        self.count(exchange)
-        if self._answer_begun():
+        elif self._answer_begun():
             # Half an answer: it must not look like a whole one.
             self.answer_done = True
             client, self.client = self.client, None
@@ -244,7 +232,7 @@ class Relay(Timed):
             side = exchange.side.value
             self.refuse(
                 Refusal(
-                    _FAILURE_STATUS.get(failure.kind, 502),
+                    FAILURE_STATUS[failure.kind],
                     f"{side}_{failure.kind.value}",
                     f"the {side} backend gave no answer ({failure.kind.value})",
                 )
@@ -268,20 +256,8 @@ class Relay(Timed):
         self.count(exchange)
         exchange.ended = True
         self.answer_done = True
-        self.tunnel = Tunnel(client, connection, self.edge.wheel)
+        self.tunnel = connection.tunnel = Tunnel(client, connection, self.edge.wheel)
         self.tunnel.open(head)
-
-    def on_tunnel_data(self, data: bytes) -> None:
-        if self.tunnel is not None:
-            self.tunnel.from_backend(data)
-
-    def on_tunnel_eof(self) -> None:
-        if self.tunnel is not None:
-            self.tunnel.backend_eof()
-
-    def on_tunnel_lost(self) -> None:
-        if self.tunnel is not None:
-            self.tunnel.backend_lost()
 
     # The exchanges
 
@@ -293,7 +269,8 @@ class Relay(Timed):
         service = self.service
         body: bytes | None = b""
         if request.framing != 0:
-            body = b"".join(self.body or ()) if self.body_is_whole() else None
+            kept = self.body
+            body = kept.joined() if kept is not None and not self.streaming else None
         return Exchange(
             self,
             side,
@@ -347,27 +324,25 @@ class Relay(Timed):
         elif framing != 0 and is_event_stream(head.raw):
             self.give_up_other("event_stream")
 
-    def _keep(self, body: list[bytes], data: bytes) -> None:
-        self.body_size += len(data)
+    def _keep(self, body: KeptBody, data: bytes) -> None:
         limit = self.body_limit
-        if limit is not None and self.body_size > limit:
+        if limit is not None and body.size + len(data) > limit:
             if self.awaiting_body:
                 self.refuse(Refusal(413, "write_body", f"a write here has at most {limit} bytes"))
             else:
-                self._stop_keeping("body_too_large")
-        elif self.edge.hold(len(data)):
-            self.held += len(data)
-            body.append(data)
-        elif self.awaiting_body:
-            self.refuse(Refusal(503, "memory", "too many request bodies are held in memory"))
-        else:
-            self._stop_keeping("memory")
+                self.stop_keeping("body_too_large")
+        elif not body.add(data):
+            if self.awaiting_body:
+                self.refuse(Refusal(503, "memory", "too many request bodies are held in memory"))
+            else:
+                self.stop_keeping("memory")
 
-    def _stop_keeping(self, reason: str) -> None:
-        self.body = None
-        self.edge.held_bytes -= self.held
-        self.held = 0
-        if self.pair is not None:
+    def stop_keeping(self, reason: str = "") -> None:
+        """The body is not sent again: let it go. With a reason, there is no pair either."""
+        body, self.body = self.body, None
+        if body is not None:
+            body.release()
+        if reason and self.pair is not None:
             self.pair.skip(reason)
 
     # The answer
@@ -377,21 +352,10 @@ class Relay(Timed):
         client = self.client
         if client is not None:
             # An unread body leaves the connection without framing: it is closed behind.
-            head = self.request.head
-            keep_alive = head.keep_alive and not self.edge.draining and client.body_is_read()
-            client.write(
-                problem(
-                    refusal.status,
-                    refusal.code,
-                    refusal.text,
-                    self.request.id,
-                    self.edge.date.now(),
-                    keep_alive=keep_alive,
-                    without_body=head.method == "HEAD",
-                    minor=head.minor,
-                )
-            )
-            self.keep_alive = keep_alive
+            request = self.request
+            keep_alive = request.head.keep_alive and client.body_is_read()
+            self.keep_alive = keep_alive and not self.edge.draining
+            client.write(request.refusal_bytes(refusal, self.keep_alive))
         self.service.live.tally.event("refused_" + refusal.code)
         self.answer_done = True
         self.awaiting_body = self.streaming = False
@@ -449,13 +413,12 @@ class Relay(Timed):
         self.ending()
         if self.pair is not None:
             self.pair.conclude()
-        if self.held:
-            self.edge.held_bytes -= self.held
-            self.held = 0
+        if self.body is not None:
+            self.stop_keeping()
         if self.slot:
             self.edge.wheel.forget(self)
         # No cycles are left for the garbage collector.
-        self.answering = self.other = self.pair = self.tunnel = self.body = None
+        self.answering = self.other = self.pair = self.tunnel = None
         if self.detached:
             self.edge.relay_over()
 

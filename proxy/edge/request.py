@@ -12,17 +12,18 @@ from proxy.core.forwarding import (
     request_lines,
     trace_context,
 )
-from proxy.core.message import RequestHead, list_members
+from proxy.core.message import Refusal, RequestHead, list_members
 from proxy.core.model import Side
 from proxy.core.planning import draws_new
 from proxy.core.sticky import sticky_key
+from proxy.edge.answers import problem
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
     from proxy.edge.table import Service
 
 _SHADOW_END = b"Banyan-Role: shadow\r\n\r\n"
-_NO_PARAMS: Mapping[str, str] = {}
+NO_PARAMS: Mapping[str, str] = {}
 
 
 class ForwardedRequest:
@@ -40,7 +41,7 @@ class ForwardedRequest:
         head: RequestHead,
         path: str,
         query: str,
-        params: Mapping[str, str] = _NO_PARAMS,
+        params: Mapping[str, str] = NO_PARAMS,
         authority: str | None = None,
     ) -> None:
         self.edge = edge
@@ -144,6 +145,19 @@ class ForwardedRequest:
         if len(values) != 1 or not trust(self.client_ip()):
             return None
         return _SIDES.get(values[0].lower())
+
+    def refusal_bytes(self, refusal: Refusal, keep_alive: bool) -> bytes:
+        """Our own answer to this request."""
+        return problem(
+            refusal.status,
+            refusal.code,
+            refusal.text,
+            self.id,
+            self.edge.date.now(),
+            keep_alive=keep_alive,
+            without_body=self.method == "HEAD",
+            minor=self.head.minor,
+        )
 
     def is_conditional(self) -> bool:
         """`If-*` or `Range`: the answer depends on what the client has (never compared)."""

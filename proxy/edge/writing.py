@@ -113,11 +113,9 @@ class WriteRelay(Relay):
         self.answering = exchange
         if self.streaming:
             # What came while it was parked goes first; from here on nothing is kept.
-            for data in self.body or ():
-                exchange.send(data)
-            self.body = None
-            self.edge.held_bytes -= self.held
-            self.held = 0
+            if self.body is not None and self.body.size:
+                exchange.send(self.body.joined())
+            self.stop_keeping()
             if self.client is not None:
                 self.client.resume_reading()
         exchange.start()
