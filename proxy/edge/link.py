@@ -23,11 +23,12 @@ from proxy.core.messages import (
     States,
 )
 from proxy.core.model import Side
+from proxy.edge.build import is_compiled
 from proxy.edge.context import Edge
 from proxy.edge.pool import Pool
 from proxy.edge.table import Table, compile_table
 
-REPORT_INTERVAL_S = 0.2
+REPORT_INTERVAL_S = 0.1
 MAX_OBSERVATIONS_A_REPORT = 2000
 # While the controller does not read, nothing more is handed to the socket than this.
 MAX_UNSENT_BYTES = 4 << 20
@@ -123,7 +124,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._unframer = worker_unframer()
-        self._send(Hello(role="worker", slot=self._slot, pid=os.getpid()))
+        self._send(Hello("worker", self._slot, os.getpid(), compiled=is_compiled()))
         for (route, side), reason in self._missing.items():
             self._send(Missing(slot=self._slot, route=route, side=side, reason=reason))
 
