@@ -167,7 +167,7 @@ async def dialogue(proxy: Proxy) -> tuple[list[bytes], list[float]]:
 async def test_the_client_sees_the_authoritative_side_alone(
     proxy: Proxy, kind: str, phase: str
 ) -> None:
-    bound = Shadow(timeout_s=1.0, max_in_flight=32)
+    bound = Shadow(timeout_s=0.5, max_in_flight=32)
     async with Backend("good", authoritative) as good, bad_side(kind) as (url, bad):
         names = ("legacy", "new") if phase == "shadow-read" else ("new", "legacy")
         both = {
