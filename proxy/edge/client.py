@@ -261,8 +261,9 @@ class ClientConnection(Timed):
         if self.state != _CLOSED:
             self.state = _CLOSED
             self.transport.close()
-            # A peer that takes nothing more would keep the transport open for ever.
-            self.edge.loop.call_later(LINGER_S, self.transport.abort)
+            if self.transport.get_write_buffer_size():
+                # A peer that takes nothing more would keep the transport open for ever.
+                self.edge.loop.call_later(LINGER_S, self.transport.abort)
 
     def abort(self) -> None:
         """Cut the connection: a torn answer must not look like a whole one."""

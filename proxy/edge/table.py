@@ -117,6 +117,15 @@ class Service:
         self.write_draw = needs_draw(route, state.phase, False)
         self.live.asked -= state.missed
 
+    def serves(self, route: Route, state: RouteState, legacy: Pool, new: Pool) -> bool:
+        """Whether an edit of the file left this route as it is."""
+        return (
+            self.legacy is legacy
+            and self.new is new
+            and self.state == state
+            and self.route == route
+        )
+
     def pool(self, side: Side) -> Pool:
         return self.legacy if side is Side.LEGACY else self.new
 
@@ -149,8 +158,10 @@ async def compile_table(
         live = old.live if old else Live(Tally(route.name, tallies))
         state = snapshot.states.get(route.name) or RouteState.of_phase(route.phase)
         legacy, new = pools[route.legacy], pools[route.new]
-        # Setting a state touches what lives on (asked flags) only in ways that are safe early.
-        services[route.name] = Service(route, state, live, legacy, new)
+        if old and old.serves(route, state, legacy, new):
+            services[route.name] = old
+        else:
+            services[route.name] = Service(route, state, live, legacy, new)
         if at % SLICE == SLICE - 1:
             await asyncio.sleep(0)
     compiled: RouteTable[Service] | None = None
