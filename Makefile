@@ -14,15 +14,20 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-extended check format bench clean
+# The tests that run against the compiled data plane.
+COMPILED_TESTS ?= tests/edge tests/core
+
+.PHONY: help setup demo test test-extended test-compiled wheel check format bench clean
 
 help:
 	@echo 'make demo           two shops, traffic, and Banyan between them (DEMO_SECONDS=20 ends it)'
 	@echo 'make test           every test'
 	@echo 'make test-extended  the longer suites'
+	@echo 'make test-compiled  the data plane as the wheel has it: compiled'
 	@echo 'make check          ruff and mypy'
 	@echo 'make format         ruff, rewriting files'
 	@echo 'make bench          side by side with nginx, HAProxy and an aiohttp proxy'
+	@echo 'make wheel          dist/*.whl, with the data plane compiled (needs a C compiler)'
 	@echo 'make setup          only the virtual environment (all of the above do it first)'
 	@echo 'make clean          remove it, and every cache'
 
@@ -48,6 +53,19 @@ test: setup
 
 test-extended: setup
 	"$(PY)" -m pytest -q -ra -m extended
+
+# For the interpreter of $(VENV). The first command says in a sentence what is missing, if anything.
+wheel: setup
+	@BANYAN_COMPILE=1 "$(PY)" setup.py --quiet --name >/dev/null
+	@rm -f dist/banyan_proxy-*.whl
+	env -u PIP_BUILD_CONSTRAINT BANYAN_COMPILE=1 \
+		"$(PY)" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+# What is under test is unpacked where nothing else finds it; the tests start their workers there.
+test-compiled: wheel
+	@rm -rf build/compiled/tree
+	"$(PY)" -m zipfile -e dist/banyan_proxy-*.whl build/compiled/tree
+	BANYAN_TEST_TREE=build/compiled/tree "$(PY)" -m pytest -q -ra $(COMPILED_TESTS)
 
 check: setup
 	"$(PY)" -m ruff check .

@@ -1,6 +1,17 @@
-"""What holds for every test: the number of skipped tests is always said, also when it is none."""
+"""What holds for every test: the number of skipped tests is always said, also when it is none.
+
+With BANYAN_TEST_TREE (an unpacked wheel, see `make test-compiled`) it is the proxy of that tree
+that is under test.
+"""
+
+import os
+import sys
 
 import pytest
+
+if tree := os.environ.get("BANYAN_TEST_TREE"):
+    os.environ["BANYAN_TEST_TREE"] = os.path.abspath(tree)
+    sys.path.insert(0, os.environ["BANYAN_TEST_TREE"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,6 +19,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     role: str
     slot: int
     pid: int
+    compiled: bool = False  # whether its data plane is C extensions
 
 
 class Full(msgspec.Struct, frozen=True, tag="full"):

@@ -46,6 +46,9 @@ from proxy.core.model import (
 from tests.harness.client import Client
 from tests.harness.waiting import DEADLINE_S, Changes, soon
 
+# An unpacked wheel (`make test-compiled`): the workers are then those of that tree.
+TREE = os.environ.get("BANYAN_TEST_TREE")
+
 PHASES = {
     "legacy-only": Phase(-2),
     "shadow-read": Phase(-1),
@@ -227,6 +230,10 @@ class Worker:
         """Start the process (again): the listening socket and the link stay."""
         assert self._socket is not None
         fd = self._socket.fileno()
+        environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+        if TREE:
+            # Without the safe path the working directory, the sources, would come first.
+            environment |= {"PYTHONPATH": TREE, "PYTHONSAFEPATH": "1"}
         known = len(self.hellos)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -243,7 +250,7 @@ class Worker:
                 str(self.grace_s),
                 *self.extra,
                 pass_fds=(fd,),
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -262,6 +269,7 @@ class Worker:
             await exited
             raise AssertionError(f"{error}\n{self.output()}") from None
         assert not exited.done(), f"the worker exited:\n{self.output()}"
+        assert not TREE or self.hellos[-1].compiled, "BANYAN_TEST_TREE has no compiled worker"
 
     def output(self) -> str:
         """What the process wrote, for the message of a failure."""
