@@ -198,6 +198,9 @@ def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Ref
             )
         if minor == 0:
             return Refusal(400, "ambiguous_framing", "Transfer-Encoding in an HTTP/1.0 request")
+        # The line is sent on as it came, and not everybody takes a tab for white space here.
+        if any(name == b"transfer-encoding" and b"\t" in head[at:end] for name, at, end in spans):
+            return Refusal(400, "ambiguous_framing", "a tab beside the transfer coding")
         if special[b"transfer-encoding"].lower() != b"chunked":
             return Refusal(501, "transfer_coding", "the only transfer coding known is chunked")
         framing = CHUNKED

@@ -23,6 +23,7 @@ from tests.harness.probes import BODIES, HEADS
 STRICTER = {
     "Content-Length: just above the bound": "18 digits are an exabyte; no overflow anywhere",
     "Content-Length: a thousand zeros": "the same bound",
+    "Transfer-Encoding with a tab before": "others do not take a tab for white space",
     "Transfer-Encoding: gzip, chunked": "we cannot decode gzip for a backend that does not",
     "Transfer-Encoding: comma before": "an empty member is read differently by different servers",
     "two Transfer-Encodings, identity first": "TE.TE",

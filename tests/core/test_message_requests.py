@@ -47,7 +47,7 @@ FRAMINGS = [
     ("18 digits", b"Content-Length: 999999999999999999\r\n", 999999999999999999),
     ("chunked", b"Transfer-Encoding: chunked\r\n", CHUNKED),
     ("chunked in odd case", b"TRANSFER-encoding: cHuNkEd\r\n", CHUNKED),
-    ("white space around chunked", b"Transfer-Encoding: \tchunked \r\n", CHUNKED),
+    ("spaces around chunked", b"Transfer-Encoding:  chunked \r\n", CHUNKED),
     ("a longer name", b"X-Content-Length: 7\r\n", 0),
     ("a name with a suffix", b"Content-Length-X: 7\r\n", 0),
     ("a name with underscores", b"Content_Length: 7\r\nTransfer_Encoding: chunked\r\n", 0),

@@ -109,7 +109,6 @@ def _codings() -> list[Probe]:
         "colon": b": chunked",
         "empty": b"",
         "trailing word": b"chunked x",
-        "inner tab": b"chun\tked",
         "high byte behind": b"chunked\xff",
         "no-break space": b"\xa0chunked",
         "cow": b"cow",
@@ -139,6 +138,20 @@ def _codings() -> list[Probe]:
             "two Transfer-Encodings, identity first",
             _post(b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", chunked),
             400, "duplicate_header",
+        ),
+        *(
+            Probe(
+                f"Transfer-Encoding with a tab {where}",
+                _post(b"Transfer-Encoding:%b\r\n" % value, chunked),
+                400,
+                "ambiguous_framing",
+            )
+            for where, value in {
+                "before": b"\tchunked",
+                "behind": b" chunked\t",
+                "inside": b" chun\tked",
+                "behind another": b" cow\t",
+            }.items()
         ),
         Probe(
             "chunked in HTTP/1.0",
