@@ -11,6 +11,7 @@ import pytest
 from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import Shadow
 from tests.edge.conftest import Proxy
+from tests.harness.apart import backend_apart
 from tests.harness.backend import (
     Backend,
     Call,
@@ -24,7 +25,6 @@ from tests.harness.backend import (
     sending,
     unused_port,
 )
-from tests.harness.client import Client
 from tests.harness.worker import route
 
 
@@ -279,23 +279,26 @@ async def test_the_shadows_of_a_drained_client_are_still_observed(proxy: Proxy) 
 @pytest.mark.extended
 @pytest.mark.parametrize("kind", ["slow", "hangs", "resets", "errors", "answers as legacy does"])
 async def test_the_added_p99_is_within_noise(proxy: Proxy, kind: str) -> None:
-    async with Backend("good", authoritative) as good, bad_side(kind) as (url, _):
-        both: dict[str, object] = {"legacy": good.url, "new": url}
+    """At a fixed rate far from saturation, both backends in processes of their own."""
+    async with (
+        backend_apart("answers as legacy does") as good,
+        backend_apart(kind) as bad,
+    ):
+        both: dict[str, object] = {"legacy": good, "new": bad}
 
         async def p99(phase: str) -> float:
             await proxy.serve(route("/*", phase), backends=both)
             times = []
-            clients: list[Client] = [await proxy.connect() for _ in range(4)]
-            for _ in range(500):
-                for client in clients:
+            async with await proxy.connect() as client:
+                for _ in range(400):
                     started = time.perf_counter()
                     await client.get("/")
                     times.append(time.perf_counter() - started)
-            for client in clients:
-                client.close()
-            return sorted(times)[int(len(times) * 0.99)]
+                    await asyncio.sleep(0.003)
+            return sorted(times)[395]
 
         rounds = [(await p99("legacy-only"), await p99("shadow-read")) for _ in range(5)]
-        alone = sorted(first for first, _ in rounds)[2]
-        shadowed = sorted(second for _, second in rounds)[2]
+        # What else the machine does only adds: the best round of each is the least disturbed.
+        alone = min(first for first, _ in rounds)
+        shadowed = min(second for _, second in rounds)
         assert shadowed <= max(1.1 * alone, alone + 0.001)
