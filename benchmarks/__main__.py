@@ -12,12 +12,13 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.figures import Section
-from benchmarks.machine import available_cores, describe, describe_python, share_cores
+from benchmarks.machine import available_cores, describe, share_cores
 from benchmarks.measuring import Settings
 from benchmarks.processes import BenchError
 from benchmarks.programs import MissingProgramError, find_programs, version
 from benchmarks.report import as_json, render, render_outcome
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.shipped import prepare
 from benchmarks.stage import Stage
 
 EXAMPLE = "example: python -m benchmarks pass-through shadow --quick --json figures.json"
@@ -38,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         programs = find_programs()
         cores = share_cores(available_cores())
+        shipped = prepare(options.pure)
         facts = {
             "machine": describe(),
-            "python": describe_python(),
+            "banyan": shipped.text,
             "cores": str(cores),
             "load": f"{settings.rounds} rounds of {settings.seconds:g} s, "
             f"{settings.connections} connections, paired and rotating; medians",
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         for name, text in facts.items():
             print(f"{name + ':':9} {text}", flush=True)
-        with Stage(programs, cores) as stage:
+        with Stage(programs, cores, shipped) as stage:
             for name in options.scenarios or SCENARIOS:
                 for section in SCENARIOS[name](stage, settings):
                     sections.append(section)
@@ -80,6 +82,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="length of a round (4)")
     parser.add_argument("--connections", type=int, default=64, help="clients of a load (64)")
     parser.add_argument("--proxies", help=f"only these of {','.join(PROXIES)}")
+    parser.add_argument(
+        "--pure", action="store_true", help="Banyan's sources as they are, not the compiled wheel"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.scenarios if name not in SCENARIOS]

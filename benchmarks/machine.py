@@ -7,8 +7,6 @@ spread over two cores. On a machine with one core nothing is pinned, and the rep
 
 import os
 import platform
-import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +56,6 @@ def describe() -> str:
         f"{len(available_cores())} cores, {model}, Linux {platform.release()}, "
         f"load average {load:.2f} at the start"
     )
-
-
-def describe_python() -> str:
-    """Which Python runs Banyan and the aiohttp proxy: its build decides a third of their CPU."""
-    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    optimised = "--enable-optimizations" in arguments
-    linked = "--with-lto" in arguments
-    build = (
-        "optimised with profiles (PGO)" if optimised else "built WITHOUT PGO: about 1.3 x slower"
-    )
-    return f"{platform.python_version()}, {build}{', LTO' if linked else ''}, {sys.executable}"
 
 
 def shown(cores: frozenset[int]) -> str:

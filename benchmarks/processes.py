@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,14 @@ class Memory:
 class Child:
     """A process and its descendants."""
 
-    def __init__(self, name: str, command: Sequence[str], cores: frozenset[int], log: Path):
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        cores: frozenset[int],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ):
         self.name = name
         self.log = log
 
@@ -64,6 +71,7 @@ class Child:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -12,13 +12,14 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from benchmarks.machine import Cores
 from benchmarks.processes import Child, free_port, wait_until
+from benchmarks.shipped import Shipped
 
 CONFIG = Path(__file__).with_name("config")
 PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
@@ -37,9 +38,10 @@ class Proxy:
 class Stage:
     """Starts what scenarios ask for, once, and stops all of it."""
 
-    def __init__(self, programs: dict[str, str], cores: Cores):
+    def __init__(self, programs: dict[str, str], cores: Cores, shipped: Shipped):
         self.programs = programs
         self.cores = cores
+        self.shipped = shipped
         self.children: list[Child] = []
         self.proxies: dict[str, Proxy] = {}
         self.ports: dict[str, int] = {}
@@ -144,8 +146,14 @@ class Stage:
         wait_until(f"{name} listening", lambda: answers(port, "/api/start"), child)
         return child
 
-    def start(self, name: str, command: list[str], cores: frozenset[int]) -> Child:
-        child = Child(name, command, cores, self.directory / f"{name}.log")
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        cores: frozenset[int],
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
+        child = Child(name, command, cores, self.directory / f"{name}.log", environment)
         self.children.append(child)
         return child
 
@@ -179,7 +187,7 @@ def start_aiohttp(stage: Stage, name: str) -> Proxy:
     child = stage.start(
         name,
         [
-            *(sys.executable, "-m", "benchmarks.aiohttp_proxy"),
+            *(stage.shipped.python, "-m", "benchmarks.aiohttp_proxy"),
             *("--port", str(port), "--backend", backend),
         ],
         stage.cores.proxy,
@@ -205,8 +213,9 @@ def start_banyan(stage: Stage, name: str) -> Proxy:
     )
     child = stage.start(
         directory.name,
-        [sys.executable, "-m", "proxy.cli.main", "serve", "--config", str(config)],
+        [stage.shipped.python, "-m", "proxy.cli.main", "serve", "--config", str(config)],
         stage.cores.proxy,
+        stage.shipped.environment,
     )
     wait_until("banyan serving", lambda: answers(port, "/api/start"), child)
     return Proxy(name, port, child)
