@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.core.chunked import ChunkedDecoder, ChunkedError, chunk, last_chunk
 from proxy.core.message import CHUNKED, Refusal, ResponseHead, parse_response_head
 from proxy.core.model import Failure, FailureKind
-from proxy.edge.wheel import Timed
+from proxy.edge.outbox import Outgoing
 
 if TYPE_CHECKING:
     from proxy.edge.exchange import Exchange
@@ -29,7 +29,7 @@ WRITE_LOW_BYTES = 32 << 10
 _IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
 
 
-class BackendConnection(Timed):
+class BackendConnection(Outgoing):
     """A pooled connection. Owned by its pool from creation to `connection_lost`."""
 
     __slots__ = (
@@ -52,7 +52,6 @@ class BackendConnection(Timed):
         "role_shadow",
         "served",
         "state",
-        "transport",
         "tunnel",
     )
 
@@ -60,7 +59,6 @@ class BackendConnection(Timed):
         super().__init__()
         self.pool = pool
         self.endpoint = endpoint
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.exchange: Exchange | None = None
         self.state = _IDLE
         self.buffer = b""
@@ -94,7 +92,7 @@ class BackendConnection(Timed):
         self.state = _HEAD
         self.interim = 0
         self.request_open = False
-        self.transport.write(request)
+        self.pool.outbox.add(self, request)
 
     def send(self, data: bytes, framing: int) -> None:
         """Send a piece of the request's body."""
@@ -133,6 +131,7 @@ class BackendConnection(Timed):
     def abort(self) -> None:
         """Drop the connection with a reset: a peer must not take a torn request for a whole one."""
         self.exchange = None
+        self.unsent = b""
         if self.closing:
             return
         self.closing = True
@@ -144,6 +143,7 @@ class BackendConnection(Timed):
         self.exchange = None
         if not self.closing:
             self.closing = True
+            self.send_unsent()
             self.transport.close()
 
     # asyncio.Protocol, without its base class: a compiled class cannot have an interpreted base
@@ -186,6 +186,7 @@ class BackendConnection(Timed):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
+        self.unsent = b""
         exchange = self.exchange
         self.exchange = None
         self.pool.lost(self)

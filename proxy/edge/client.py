@@ -14,9 +14,9 @@ from proxy.core.message import Refusal, RequestHead, parse_request_head
 from proxy.edge.answers import problem
 from proxy.edge.backend import reset_on_close
 from proxy.edge.body import BodyReader
+from proxy.edge.outbox import Outgoing
 from proxy.edge.reception import head_too_large, partial_refusal, receive
 from proxy.edge.relay import Relay
-from proxy.edge.wheel import Timed
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
@@ -29,7 +29,7 @@ LINGER_S = 2.0
 UNHEARD_S = 1.0
 
 
-class ClientConnection(Timed):
+class ClientConnection(Outgoing):
     """The server side of the data plane."""
 
     __slots__ = (
@@ -44,14 +44,12 @@ class ClientConnection(Timed):
         "relay",
         "stalled_at",
         "state",
-        "transport",
         "writing_paused",
     )
 
     def __init__(self, edge: "Edge") -> None:
         super().__init__()
         self.edge = edge
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.state = _HEAD
         self.buffer = b""
         self.relay: Relay | None = None
@@ -117,6 +115,7 @@ class ClientConnection(Timed):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state = _CLOSED
+        self.unsent = b""
         edge = self.edge
         edge.wheel.forget(self)
         edge.clients.discard(self)
@@ -177,7 +176,14 @@ class ClientConnection(Timed):
     def write(self, data: bytes) -> None:
         """Send to the client; what comes after the end is dropped."""
         if self.state != _CLOSED:
+            if self.unsent:
+                self.send_unsent()
             self.transport.write(data)
+
+    def write_whole(self, data: bytes) -> None:
+        """Send a whole answer, with those to others at the end of the loop's turn."""
+        if self.state != _CLOSED:
+            self.edge.outbox.add(self, data)
 
     def pause_reading(self) -> None:
         if not self.reading_paused and self.state != _CLOSED:
@@ -245,6 +251,7 @@ class ClientConnection(Timed):
             return
         self.state = _LINGER
         self.resume_reading()
+        self.send_unsent()
         self.transport.write_eof()
         self.edge.wheel.set(self, LINGER_S)
 
@@ -260,6 +267,7 @@ class ClientConnection(Timed):
     def close(self) -> None:
         if self.state != _CLOSED:
             self.state = _CLOSED
+            self.send_unsent()
             self.transport.close()
             if self.transport.get_write_buffer_size():
                 # A peer that takes nothing more would keep the transport open for ever.
@@ -267,6 +275,7 @@ class ClientConnection(Timed):
 
     def abort(self) -> None:
         """Cut the connection: a torn answer must not look like a whole one."""
+        self.unsent = b""
         reset_on_close(self.transport)
         self.transport.abort()
 

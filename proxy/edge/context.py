@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.model import Limits, Side, Snapshot
 from proxy.edge.answers import HttpDate
+from proxy.edge.outbox import Outbox
 from proxy.edge.table import Service, Table
 from proxy.edge.tally import Tallies
 from proxy.edge.wheel import Wheel
@@ -26,6 +27,7 @@ class Edge:
         self.workers = workers
         self.is_tls = is_tls
         self.wheel = Wheel(loop)
+        self.outbox = Outbox(loop)
         self.tallies = Tallies()
         self.date = HttpDate()
         self.table: Table | None = None

@@ -171,7 +171,7 @@ class Link(asyncio.Protocol):
             if old is not None and old.backend == backend:
                 pools[name] = old
             else:
-                pools[name] = pool = Pool(backend, edge.wheel, edge.loop, edge.workers)
+                pools[name] = pool = Pool(backend, edge.wheel, edge.outbox, edge.loop, edge.workers)
                 for url in backend.urls:
                     pool.set_health(url, self._health.get((name, url), True))
         table = await compile_table(snapshot, pools, before, edge.tallies)

@@ -17,6 +17,7 @@ from proxy.core.model import Backend, BackendTls, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
 from proxy.edge.exchange import Exchange
 from proxy.edge.names import HostName, is_address
+from proxy.edge.outbox import Outbox
 from proxy.edge.wheel import Timed, Wheel
 
 MAX_WAITING = 1024
@@ -91,6 +92,7 @@ class Pool(Timed):
         "loop",
         "most",
         "only",
+        "outbox",
         "shadows",
         "tasks",
         "timeout_s",
@@ -100,11 +102,17 @@ class Pool(Timed):
     )
 
     def __init__(
-        self, backend: Backend, wheel: Wheel, loop: asyncio.AbstractEventLoop, workers: int
+        self,
+        backend: Backend,
+        wheel: Wheel,
+        outbox: Outbox,
+        loop: asyncio.AbstractEventLoop,
+        workers: int,
     ) -> None:
         super().__init__()
         self.backend = backend
         self.wheel = wheel
+        self.outbox = outbox
         self.loop = loop
         self.endpoints = [Endpoint(loop, url, backend.tls) for url in backend.urls]
         # The bound protects the backend, so it is shared out between the workers.

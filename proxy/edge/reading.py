@@ -92,12 +92,12 @@ class ReadRelay(Relay):
             request_head = self.request.head
             keep_alive = request_head.keep_alive and not self.streaming and not self.edge.draining
             if head.plain and keep_alive and request_head.minor == 1:
-                client.transport.write(head.raw + body)
+                client.write_whole(head.raw + body)
             else:
                 date = self.edge.date.now()
                 size = 0 if request_head.method == "HEAD" else len(body)
                 out, _ = response_bytes(head, size, request_head.minor, keep_alive, date)
-                client.write(out + body)
+                client.write_whole(out + body)
             if self.other is not None and not self.other.ended:
                 self.detach()
             client.answered(keep_alive)

@@ -95,7 +95,7 @@ class Service:
             names = b"|".join(
                 re.escape(name.lower().encode("latin-1")) for name in route.compare.headers
             )
-            self.compared = re.compile(rb"\n(" + names + rb"):")
+            self.compared = re.compile(rb"\n(" + names + rb"):([^\r]*)", re.IGNORECASE)
         # The sides that get a request line, a Host and header lines as the client sent them.
         self.plain_sides = tuple(
             side
