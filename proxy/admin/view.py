@@ -104,6 +104,7 @@ class WorkerView(msgspec.Struct, frozen=True):
     revision: int | None
     restarts: int = 0
     degraded: str | None = None
+    compiled: bool = False  # whether its data plane is C extensions
 
 
 class ReadyView(msgspec.Struct, frozen=True):

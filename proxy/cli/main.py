@@ -59,10 +59,28 @@ class Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Say the version, and how the data plane was built."""
+    if asked and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        from proxy.edge.build import describe
+
+        click.echo(f"banyan, version {version('banyan-proxy')} ({describe()})")
+        ctx.exit()
+
+
 @click.group(
     cls=Commands, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(package_name="banyan-proxy", prog_name="banyan")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and exit.",
+)
 def commands() -> None:
     """Banyan: a reverse proxy that moves traffic to a new system, route by route."""
 

@@ -31,7 +31,8 @@ class Child:
         self.restart_at: float | None = 0.0  # None while it runs, or is to stay down
         self.is_told_to_stop = False
         self.failures = 0  # early deaths in a row
-        self._command = [sys.executable, "-m", module, *arguments]
+        # What is installed, whatever stands in the working directory.
+        self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._keep_fds = tuple(keep_fds)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0

@@ -222,7 +222,7 @@ class Controller:
 
     def joined(self, worker: WorkerLink) -> None:
         log.info("worker connected", slot=worker.slot, worker_pid=worker.pid)
-        self._roster.joined(worker.slot, worker.pid)
+        self._roster.joined(worker.slot, worker.pid, worker.compiled)
         self._ledger.submit(SlotJoined(worker.slot))
         framed = self._framed()
         if framed is not None:

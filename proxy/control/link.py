@@ -30,6 +30,7 @@ class WorkerLink:
     def __init__(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         self.slot = hello.slot
         self.pid = hello.pid
+        self.compiled = hello.compiled
         self._writer = writer
         self._outbox = Outbox()
         self._filled = asyncio.Event()

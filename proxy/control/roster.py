@@ -14,6 +14,7 @@ class _Slot:
     revision: int | None = None
     draining: bool = False
     restarts: int = 0
+    compiled: bool = False
 
 
 class Roster:
@@ -22,11 +23,12 @@ class Roster:
     def __init__(self, slots: int) -> None:
         self._slots = [_Slot() for _ in range(slots)]
 
-    def joined(self, slot: int, pid: int) -> None:
+    def joined(self, slot: int, pid: int, compiled: bool = False) -> None:
         """A worker said Hello. Another pid than before means that the slot was refilled."""
         held = self._slots[slot]
         refilled = held.pid not in (None, pid)
-        self._slots[slot] = _Slot(pid, connected=True, restarts=held.restarts + refilled)
+        restarts = held.restarts + refilled
+        self._slots[slot] = _Slot(pid, connected=True, restarts=restarts, compiled=compiled)
 
     def left(self, slot: int) -> None:
         """Its connection ended; it may be alive and serve the last table."""
@@ -63,6 +65,7 @@ class Roster:
                 revision=held.revision,
                 restarts=held.restarts,
                 degraded=_degraded(held, generation),
+                compiled=held.compiled,
             )
             for slot, held in enumerate(self._slots)
         )

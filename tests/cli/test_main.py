@@ -1,6 +1,7 @@
 """The command `banyan` itself: what it lists, how it refuses, what it says of a bug."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -25,6 +26,13 @@ def test_help_lists_every_command_and_an_example() -> None:
     assert done.returncode == 0
     assert all(f"  {name}" in done.stdout for name in COMMANDS)
     assert "banyan serve --config routes.yaml" in done.stdout
+
+
+def test_the_version_says_how_the_data_plane_was_built() -> None:
+    done = banyan("--version")
+    assert done.returncode == 0
+    pattern = r"banyan, version [0-9.]+ \((compiled data plane|data plane in pure Python)\)\n"
+    assert re.fullmatch(pattern, done.stdout)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
