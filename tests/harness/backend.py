@@ -247,7 +247,9 @@ class Backend:
             self._server.close()
             self._server = None
         for connection in self.connections:
-            connection.writer.transport.abort()
+            # CPython 3.11 cannot abort a transport that closed when its buffer had gone out.
+            with contextlib.suppress(AttributeError):
+                connection.writer.transport.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
