@@ -97,7 +97,7 @@ def tracked_files() -> list[Path]:
     if listed.returncode == 0 and listed.stdout:
         names = listed.stdout.strip("\0").split("\0")
         return sorted(ROOT / name for name in names if (ROOT / name).is_file())
-    skipped = {".git", ".venv", ".banyan", "__pycache__", ".mypy_cache", ".ruff_cache"}
+    skipped = {".git", ".venv", ".banyan", "build", "__pycache__", ".mypy_cache", ".ruff_cache"}
     return sorted(
         path for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.parts)
     )
