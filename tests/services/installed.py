@@ -73,6 +73,6 @@ def _install(folder: Path, python: Path, pins: Path, requirements: tuple[str, ..
             return f"{words[0]} took more than {INSTALL_WITHIN_S} s for {' '.join(requirements)}"
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            last = (said or done.stderr.splitlines() or ["it said nothing"])[-1]
-            return f"{words[0]} failed for {' '.join(requirements)}: {last}"
+            first = (said or done.stderr.splitlines()[-1:] or ["it said nothing"])[0]
+            return f"{words[0]} failed for {' '.join(requirements)}: {first}"
     return ""
