@@ -3,15 +3,20 @@
 #   docker run -p 8080:8080 -v "$PWD/routes.yaml:/etc/banyan/routes.yaml:ro" -v banyan:/var/lib/banyan banyan
 # The file must listen on 0.0.0.0:8080 there, since 127.0.0.1 is the container's own.
 
-FROM python:3.11-slim AS build
+# With a C compiler: what is built here is a wheel with the data plane compiled.
+FROM python:3.11 AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY proxy proxy
 COPY comparators comparators
 COPY demo demo
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
+ENV BANYAN_COMPILE=1
 RUN python -m venv /opt/banyan
-RUN /opt/banyan/bin/python -m pip install --quiet -c constraints.txt .
+RUN python -m venv /opt/build
+RUN /opt/build/bin/python -m pip install --quiet setuptools mypy msgspec
+RUN /opt/build/bin/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir /opt/build/wheel .
+RUN /opt/banyan/bin/python -m pip install --quiet /opt/build/wheel/*.whl
 RUN /opt/banyan/bin/python -m pip uninstall --quiet --yes pip setuptools
 
 FROM python:3.11-slim

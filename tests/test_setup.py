@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 CHECKOUT_FILES = (
     "pyproject.toml",
+    "setup.py",
     "constraints.txt",
     "Makefile",
     "README.md",

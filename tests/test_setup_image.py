@@ -3,10 +3,13 @@
 Every path of the image is mapped below a directory of its own, the commands of the build stage are
 run there, and what the image would start is started as the image's user (where we may become it)
 with the image's environment, probed with the image's health check, and stopped with its signal.
-What is not tested: the base image itself, and the layers.
+What is not tested: the base image itself, and the layers. Compiling takes a minute: the image is
+pure Python here, but for one of the longer tests.
 """
 
+import contextlib
 import fnmatch
+import glob
 import json
 import os
 import re
@@ -26,7 +29,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 WITHIN_S = 60.0
-IMAGE_PATHS = ("/opt/banyan", "/src", "/etc/banyan", "/var/lib/banyan")
+IMAGE_PATHS = ("/opt/banyan", "/opt/build", "/src", "/etc/banyan", "/var/lib/banyan")
 
 
 class Instruction(NamedTuple):
@@ -100,6 +103,13 @@ def base_python() -> str:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
+    """The image, in pure Python."""
+    with built(BANYAN_COMPILE="0") as made:
+        yield made
+
+
+@contextlib.contextmanager
+def built(**changed: str) -> Iterator[Image]:
     """The image, built: COPY and RUN of both stages, each command as it stands."""
     root = Path(tempfile.mkdtemp(prefix="banyan-image-"))
     try:
@@ -121,9 +131,11 @@ def image() -> Iterator[Image]:
             words = shlex.split(made.path(command))
             if words[0] == "python":
                 words[0] = base_python()
+            if "*" in words[-1]:  # all that is left to the shell
+                words[-1:] = glob.glob(words[-1])
             done = subprocess.run(
-                words, cwd=source, env=made.environment(0), capture_output=True, text=True,
-                check=False,
+                words, cwd=source, env=made.environment(0) | changed, capture_output=True,
+                text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         shutil.rmtree(source)
@@ -278,3 +290,15 @@ def test_the_image_holds_the_pins_and_no_installer(image: Image) -> None:
     assert installed - ours - pins == set()
     names = {line.split("==")[0] for line in installed}
     assert names & {"pip", "pytest", "mypy"} == set()
+
+
+@pytest.mark.extended
+@pytest.mark.timeout(600)
+def test_the_data_plane_of_the_image_is_compiled() -> None:
+    """Where the interpreter that stands in for the image's has a compiler and headers."""
+    with built() as image:
+        done = subprocess.run(
+            [f"{image.root}/opt/banyan/bin/banyan", "--version"],
+            env=image.environment(1), cwd="/", capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert "(compiled data plane)" in done.stdout
