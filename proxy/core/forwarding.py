@@ -131,7 +131,9 @@ def request_lines(
                 name in _HOP_BY_HOP
                 or name in (b"x-request-id", b"traceparent")
                 or (not peer.trusted and (name.startswith(b"x-forwarded-") or name == b"forwarded"))
-                or (name == b"x-forwarded-for")
+                or name == b"x-forwarded-for"
+                # A look-alike: CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`.
+                or b"_" in name
             ):
                 cut.append((start, end))
     if host is not None:

@@ -131,8 +131,8 @@ _FIELD_LINES = re.compile(_LINES)
 # bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
 _RARE_REQUEST_NAMES = (
     rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|raceparent)|keep-alive"
-    rb"|proxy-(?:connection|authorization)|upgrade|expect|x-(?:forwarded-(?:for|proto|host)"
-    rb"|request-id)|forwarded|banyan-role|http2-settings"
+    rb"|proxy-(?:connection|authorization)|upgrade|expect|x[-_](?:forwarded[-_](?:for|proto|host)"
+    rb"|request[-_]id)|forwarded|banyan[-_]role|http2-settings"
 )
 _RARE_RESPONSE_NAMES = (
     rb"connection|transfer-encoding|keep-alive|upgrade|proxy-(?:connection|authenticate)"
@@ -148,9 +148,7 @@ _SAYS_NOTHING = b"\r\nConnection: keep-alive\r\n"
 _NO_SPECIAL: dict[bytes, bytes] = {}
 _NO_SPANS: list[tuple[bytes, int, int]] = []
 _BAD_HOST = "the Host header is not a host name with an optional port"
-_SINGLE = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"traceparent", b"x-request-id", b"expect")
-)
+_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _match_host = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?", re.IGNORECASE
 ).fullmatch

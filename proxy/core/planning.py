@@ -6,7 +6,7 @@ it. The tables are the contract's: one row a phase, one column for reads, one fo
 
 import msgspec
 
-from proxy.core.model import Phase, Route, RouteState, Side
+from proxy.core.model import UNMATCHED, Phase, Route, RouteState, Side
 
 
 class ReadPlan(msgspec.Struct, frozen=True):
@@ -65,7 +65,9 @@ def plan_write(route: Route, state: RouteState, to_new: bool) -> WritePlan:
     # While a move of authority is pending, the side that will lose it already answers reads (or
     # the one that gains it does not have them yet): both sides stay in step until it is done.
     if not state.phase.both_written and answer is state.phase.authority:
-        return WritePlan(answer, misses=answer.other)
+        # What no route takes never moves: there is no side that could lack it.
+        misses = None if route.name == UNMATCHED else answer.other
+        return WritePlan(answer, misses=misses)
     wait = route.ack == "both" or (route.ack == "auto" and 0 < progress < 100)
     return WritePlan(answer, second=answer.other, wait_for_second=wait)
 

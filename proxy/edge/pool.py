@@ -27,6 +27,8 @@ IDLE_S = 60.0
 FRESH_S = 1.0
 MAX_AGE_S = 300.0
 EJECT_AFTER = 5
+# So long no shadow tries again to connect where a connection could not be made.
+REFUSED_S = 0.25
 EJECT_S = 10.0
 EJECT_MAX_S = 300.0
 
@@ -49,6 +51,7 @@ class Endpoint:
         "outstanding",
         "path",
         "port",
+        "refused_until",
         "url",
     )
 
@@ -76,6 +79,7 @@ class Endpoint:
         self.failures = 0  # in a row
         self.ejections = 0
         self.ejected_until = 0.0
+        self.refused_until = 0.0  # for shadows, after a connection could not be made
         self.healthy = True  # by the active check
 
     def usable(self, now: float) -> bool:
@@ -147,6 +151,12 @@ class Pool(Timed):
             connection.role_shadow = exchange.shadow
             endpoint.outstanding += 1
             exchange.connected(connection)
+        elif exchange.shadow and endpoint.refused_until > self.wheel.now:
+            # Each try costs more than a whole request; it is an error of that side all the same.
+            self.shadows -= 1
+            exchange.not_connected(
+                Failure(FailureKind.REFUSED, "it took no connection a moment ago")
+            )
         elif self.total < self.most or self._evict_idle():
             self._open(endpoint, exchange)
         elif exchange.shadow:
@@ -310,6 +320,7 @@ class Pool(Timed):
                 return
             self.count_failure(endpoint)
             now = self.wheel.now
+            endpoint.refused_until = now + REFUSED_S
             untried = [other for other in untried if other.usable(now)]
             if exchange.ended or not untried:
                 break

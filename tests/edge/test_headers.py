@@ -325,3 +325,39 @@ async def test_the_client_of_a_unix_socket(tmp_path: object) -> None:
             assert legacy.calls[1].header("x-forwarded-proto") == b"https"
     finally:
         await worker.stop()
+
+
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.0/8",)])
+async def test_look_alikes_of_forwarding_headers_never_reach_a_backend(
+    proxy: Proxy, trusted: tuple[str, ...]
+) -> None:
+    await proxy.serve(route("/*"), trusted_proxies=trusted)
+    async with await proxy.connect() as client:
+        await client.get(
+            "/",
+            "X_Forwarded_For: 6.6.6.6",
+            "x-forwarded_proto: https",
+            "X_REQUEST_ID: forged",
+            "X_Own: stays",
+        )
+    head = proxy.legacy.calls[0].head.lower()
+    assert b"6.6.6.6" not in head
+    assert b"forged" not in head
+    assert b"forwarded_proto" not in head
+    assert b"x_own: stays" in head
+
+
+async def test_a_repeated_trace_context_or_request_id_begins_a_new_one(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        reply = await client.get(
+            "/",
+            f"traceparent: {TRACEPARENT}",
+            f"traceparent: {TRACEPARENT}",
+            "X-Request-Id: one",
+            "X-Request-Id: two",
+        )
+    assert reply.status == 200
+    call = proxy.legacy.calls[0]
+    assert TRACEPARENT[3:35].encode() not in call.head
+    assert call.header("x-request-id") == call.header("traceparent")[3:35]  # type: ignore[index]
