@@ -64,6 +64,7 @@ WIRE_MODULES = frozenset({"http.client", "http.server", "httptools", "h11", "asy
 
 # Files that start tasks outside a TaskGroup, each with the object that holds and cancels them.
 TASK_OWNERS = {
+    "proxy/edge/names.py": "the host name holds its one look-up and cancels it in stop()",
     "proxy/edge/pool.py": "the pool holds its connecting tasks and cancels them when it closes",
 }
 TASK_STARTERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})

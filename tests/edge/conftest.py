@@ -9,7 +9,8 @@ import pytest_asyncio
 from proxy.core.model import Route, RouteState, Snapshot
 from tests.harness.backend import Backend
 from tests.harness.certificates import Certificates
-from tests.harness.worker import Worker, snapshot
+from tests.harness.snapshots import snapshot
+from tests.harness.worker import Worker
 
 HERE = Path(__file__).parent
 

@@ -10,8 +10,9 @@ import pytest_asyncio
 from proxy.core.messages import Missing
 from proxy.core.model import RouteState, Side, Snapshot
 from tests.harness.backend import Backend, Call, Handler, hanging, plain, replying
+from tests.harness.snapshots import phase, route, snapshot
 from tests.harness.waiting import Changes, soon
-from tests.harness.worker import Worker, phase, route, snapshot
+from tests.harness.worker import Worker
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -9,7 +9,8 @@ from proxy.core.model import Backend as BackendSettings
 from tests.edge.conftest import Proxy
 from tests.harness.backend import sending
 from tests.harness.client import Client
-from tests.harness.worker import Worker, route, snapshot
+from tests.harness.snapshots import route, snapshot
+from tests.harness.worker import Worker
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -25,7 +25,7 @@ from tests.harness.backend import (
     sending,
     unused_port,
 )
-from tests.harness.worker import route
+from tests.harness.snapshots import route
 
 
 async def authoritative(call: Call) -> None:

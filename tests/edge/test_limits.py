@@ -18,8 +18,8 @@ from tests.harness.backend import (
     sending,
     unused_port,
 )
+from tests.harness.snapshots import route
 from tests.harness.waiting import soon
-from tests.harness.worker import route
 
 
 async def test_431_for_too_many_headers(proxy: Proxy) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.edge.conftest import Proxy
-from tests.harness.worker import route
+from tests.harness.snapshots import route
 
 # As written: (as the backend gets it, whether that is below /admin).
 PATHS: dict[str, tuple[str, bool]] = {

@@ -17,8 +17,9 @@ from tests.harness.backend import (
     sending,
     unused_port,
 )
+from tests.harness.snapshots import route, snapshot
 from tests.harness.waiting import soon
-from tests.harness.worker import Worker, route, snapshot
+from tests.harness.worker import Worker
 
 
 async def test_one_connection_carries_many_requests_of_many_clients(proxy: Proxy) -> None:

@@ -8,8 +8,8 @@ from tests.edge.conftest import Proxy
 from tests.harness.backend import sending
 from tests.harness.client import Client
 from tests.harness.probes import BODIES, HEADS, BodyProbe, Probe
+from tests.harness.snapshots import route
 from tests.harness.wire import Response
-from tests.harness.worker import route
 
 HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -10,8 +10,8 @@ from proxy.core.model import Shadow
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, Handler, hanging
 from tests.harness.client import Client
+from tests.harness.snapshots import route
 from tests.harness.waiting import soon
-from tests.harness.worker import route
 
 MIB = 1 << 20
 PIECE = bytes(range(256)) * 256  # 64 KiB, position visible

@@ -6,7 +6,8 @@ from tests.edge.conftest import Proxy
 from tests.harness.backend import Backend, Call, sending
 from tests.harness.certificates import Certificates
 from tests.harness.client import Client
-from tests.harness.worker import Worker, route, snapshot
+from tests.harness.snapshots import route, snapshot
+from tests.harness.worker import Worker
 
 
 async def test_a_backend_is_verified_against_our_ca(

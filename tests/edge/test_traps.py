@@ -8,8 +8,8 @@ from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import Limits
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, hanging, plain, sending
+from tests.harness.snapshots import route
 from tests.harness.waiting import soon
-from tests.harness.worker import route
 
 PATTERN = bytes(range(251)) * 4000  # about 1 MB, no period that buffers share
 

@@ -7,8 +7,8 @@ import pytest
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call
 from tests.harness.client import Client
+from tests.harness.snapshots import route
 from tests.harness.waiting import soon
-from tests.harness.worker import route
 
 HANDSHAKE = (
     b"GET /ws?x=1 HTTP/1.1\r\nHost: shop.example\r\nConnection: keep-alive, Upgrade\r\n"

@@ -1,0 +1,111 @@
+"""The bounds of a read's shadow, each with its counted reason."""
+
+import pytest
+
+from proxy.core.model import (
+    Shadow,
+)
+from tests.edge.conftest import Proxy
+from tests.harness.backend import hanging, replying, sending
+from tests.harness.snapshots import route
+
+LEGACY, NEW = "legacy", "new"
+
+
+# Bounds of the shadow, each with its counted reason
+
+
+async def test_a_sample_of_none_shadows_nothing_and_counts_it(proxy: Proxy) -> None:
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(sample=0.0)))
+    async with await proxy.connect() as client:
+        for _ in range(10):
+            await client.get("/")
+    await proxy.reported(lambda totals: totals.skipped["/*|sampled"] == 10)
+    assert proxy.new.connections == []
+    assert proxy.worker.totals.eligible["/*"] == 10
+
+
+async def test_a_sample_of_half_shadows_about_half(proxy: Proxy) -> None:
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(sample=0.5)))
+    async with await proxy.connect() as client:
+        for _ in range(200):
+            await client.get("/")
+    await proxy.reported(
+        lambda totals: totals.skipped["/*|sampled"] + totals.comparisons.total() == 200
+    )
+    assert 55 < proxy.worker.totals.skipped["/*|sampled"] < 145
+
+
+async def test_shadows_in_flight_are_bounded(proxy: Proxy) -> None:
+    proxy.new.handler = hanging
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_in_flight=3, timeout_s=30)))
+    async with await proxy.connect() as client:
+        for _ in range(10):
+            assert (await client.get("/")).status == 200
+    await proxy.reported(lambda totals: totals.skipped["/*|in_flight"] == 7)
+    assert len(proxy.new.calls) == 3
+
+
+@pytest.mark.parametrize("large", [LEGACY, NEW, "both"])
+async def test_a_body_beyond_max_body_gives_the_shadow_up(proxy: Proxy, large: str) -> None:
+    for backend in (proxy.legacy, proxy.new):
+        size = 50_000 if large in (backend.name, "both") else 10
+        backend.handler = replying(b"x" * size)
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_body_bytes=10_000)))
+    async with await proxy.connect() as client:
+        response = await client.get("/")
+        assert len(response.body) == (10 if large == NEW else 50_000)
+    await proxy.reported(lambda totals: totals.skipped["/*|body_too_large"] == 1)
+    assert proxy.worker.totals.comparisons.total() == 0
+
+
+async def test_a_chunked_body_beyond_max_body_gives_the_shadow_up(proxy: Proxy) -> None:
+    piece = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    proxy.legacy.handler = proxy.new.handler = sending(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[piece] * 10, b"0\r\n\r\n"
+    )
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_body_bytes=50_000)))
+    async with await proxy.connect() as client:
+        assert len((await client.get("/")).body) == 100_000
+    await proxy.reported(lambda totals: totals.skipped["/*|body_too_large"] == 1)
+
+
+@pytest.mark.parametrize("size", [5_000, 200_000])
+async def test_a_request_body_is_teed_to_the_shadow(proxy: Proxy, size: int) -> None:
+    await proxy.serve(
+        route("/*", "shadow-read", safe_methods=frozenset({"GET", "POST"})),
+    )
+    async with await proxy.connect() as client:
+        await client.post("/search", b"q" * size)
+    shadow = await proxy.new.complete()
+    assert shadow.body == b"q" * size
+    assert shadow.header("banyan-role") == b"shadow"
+    assert proxy.legacy.calls[0].body == b"q" * size
+
+
+async def test_a_request_body_beyond_max_body_has_no_shadow(proxy: Proxy) -> None:
+    await proxy.serve(
+        route(
+            "/*",
+            "shadow-read",
+            safe_methods=frozenset({"POST"}),
+            shadow=Shadow(max_body_bytes=10_000),
+        ),
+    )
+    async with await proxy.connect() as client:
+        assert (await client.post("/search", b"q" * 200_000)).status == 200
+        client.write(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(5):
+            client.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+        assert (await client.ask(b"0\r\n\r\n")).body == b"legacy POST /x 50000"
+    await proxy.reported(lambda totals: totals.skipped["/*|body_too_large"] == 2)
+    assert proxy.new.calls == []
+
+
+async def test_a_shadow_has_a_time_limit(proxy: Proxy) -> None:
+    proxy.new.handler = hanging
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(timeout_s=0.3)))
+    async with await proxy.connect() as client:
+        assert (await client.get("/")).status == 200
+    await proxy.reported(lambda totals: totals.errors["/*|new"] == 1)
+    await proxy.new.changes.until(lambda: not proxy.new.open_connections)
