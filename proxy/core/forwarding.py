@@ -6,6 +6,7 @@ are rewritten only where the framing changes.
 """
 
 import re
+from binascii import hexlify
 from typing import NamedTuple
 
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, list_members
@@ -77,7 +78,7 @@ def trace_context(given: bytes | None, bits: int, sampled: bool) -> Trace:
 
     `bits` are 192 random bits: the upper 128 for a new trace id, the lower 64 for our span.
     """
-    digits = b"%048x" % (bits or 1)
+    digits = hexlify((bits or 1).to_bytes(24, "big"))
     if given is not None:
         match = _TRACEPARENT.fullmatch(given)
         if match and match[1] != b"ff" and match[2] != _ZERO_TRACE and match[3] != _ZERO_SPAN:
