@@ -38,8 +38,8 @@ class Reloader:
         self._bad = bad
         self._wake = asyncio.Event()
         self._asked = False
-        self._last: bytes | None = None
-        self._read_before = False
+        # What was read last, and why it could not be: another reason is another bad edit.
+        self._last: tuple[bytes | None, str] | None = None
 
     def ask(self) -> None:
         """Read it again even if it looks the same (SIGHUP)."""
@@ -64,30 +64,30 @@ class Reloader:
             if loaded is None:
                 return
             if loaded.config is not None:
-                self._last = data
                 assert data is not None
                 self._good(loaded, data, asked)
                 return
             # It may be half written: the other half may take a moment.
             await asyncio.sleep(BAD_AGAIN_S)
         assert loaded is not None
-        self._last = data
         self._bad(loaded.findings)
 
     def _load(self, even_if_same: bool) -> tuple[bytes | None, Loaded | None]:
         """The bytes (None: unreadable) and what they load to; None if nothing changed."""
         data: bytes | None = None
-        unreadable: tuple[Finding, ...] = ()
+        why = ""
         try:
             data = read_source(self._path)
         except UnreadableError as error:
-            unreadable = (finding("UNREADABLE", str(self._path), Position(), "", str(error)),)
-        same = self._read_before and data == self._last
-        self._read_before = True
+            why = str(error)
+        same = self._last == (data, why)
+        self._last = data, why
         if same and not even_if_same:
             return data, None
         if data is None:
-            return None, Loaded(None, unreadable)
+            return None, Loaded(
+                None, (finding("UNREADABLE", str(self._path), Position(), "", why),)
+            )
         return data, load_bytes(data, self._path, os.environ)
 
     async def _until_it_stands_still(self) -> None:

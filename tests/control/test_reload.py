@@ -4,14 +4,17 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from proxy.config import Finding
+from proxy.control.reload import Reloader
 from tests.harness.backend import Backend
 from tests.harness.client import Client
 from tests.harness.serving import Serving
+from tests.harness.waiting import Changes
 
 IN_FORCE_WITHIN_S = 1.0
 
@@ -217,3 +220,26 @@ async def test_a_bad_edit_changes_nothing_and_is_told_everywhere(tmp_path: Path)
             serving.signal(signal.SIGHUP)
             await serving.until_ready(4)
             assert len(serving.said("configuration refused")) == 2
+
+
+async def test_one_unreadable_file_after_another_is_told_anew(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    told: list[str] = []
+    changes = Changes()
+
+    def bad(findings: Sequence[Finding]) -> None:
+        told.append(findings[0].text)
+        changes.notify()
+
+    path.write_bytes(b"#" * (5 << 20))
+    reading = asyncio.create_task(Reloader(path, lambda *_: None, bad).run())
+    try:
+        await changes.until(lambda: told and "bytes or more" in told[-1], "the large file")
+        path.unlink()
+        path.mkdir()
+        await changes.until(lambda: "directory" in told[-1], "the directory")
+        path.rmdir()
+        await changes.until(lambda: "no such file" in told[-1], "the missing file")
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
