@@ -75,7 +75,8 @@ async def metrics(view: AdminView, request: web.Request) -> web.Response:
 
 async def routes(view: AdminView, request: web.Request) -> web.Response:
     """Every route as it is now."""
-    return _json(msgspec.json.encode(RouteList(list(view.routes()))))
+    found = list(view.routes())
+    return _json(msgspec.json.encode(RouteList(found))) if found else _no_table(view)
 
 
 async def route(view: AdminView, request: web.Request) -> web.Response:
@@ -83,8 +84,17 @@ async def route(view: AdminView, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     found = view.route(name)
     if found is None:
+        if not view.routes():
+            return _no_table(view)
         return problem(404, f"There is no route named {name!r}; GET /api/v1/routes lists them.")
     return _json(msgspec.json.encode(found))
+
+
+def _no_table(view: AdminView) -> web.Response:
+    # Every table has a route, the one of what matches none. An empty list would say that no route
+    # is pending and no side has missed a write, and a controller that starts cannot know.
+    why = "; ".join(view.readiness().unready) or "it is being loaded"
+    return problem(503, f"There is no table of routes yet: {why}.", {hdrs.RETRY_AFTER: "1"})
 
 
 async def config(view: AdminView, request: web.Request) -> web.Response:

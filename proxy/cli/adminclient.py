@@ -95,6 +95,8 @@ class AdminClient:
                 f"What answers at {self.address} is not the admin API of Banyan (status {status}). "
                 f"{ELSEWHERE}"
             )
+        if status == 503:
+            raise AdminError(f"The admin API cannot say yet: {body['detail']}")
         if status != 200:
             raise AdminError(f"The admin API refuses (status {status}): {body['detail']}")
         return body

@@ -124,6 +124,17 @@ async def test_an_unknown_route_is_a_problem(client: Client) -> None:
     }
 
 
+async def test_no_table_yet_is_not_a_table_without_routes(aiohttp_client: AiohttpClient) -> None:
+    estate = Estate()
+    estate.ready = ReadyView.of([], ["the state store is being opened"])
+    client = await aiohttp_client(make_app(estate))
+    for path in ("/api/v1/routes", "/api/v1/routes/orders"):
+        answer = await client.get(path)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert "no table of routes yet: the state store is being" in (await answer.json())["detail"]
+    assert (await client.get("/")).status == 200
+
+
 async def test_an_unknown_path_is_a_problem(client: Client) -> None:
     answer = await client.get("/api/v2/routes")
     assert answer.status == 404
