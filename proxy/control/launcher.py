@@ -61,7 +61,7 @@ class Options:
 
 def serve(options: Options) -> int:
     """Serve until told to stop; the exit code. Raises StartError when it cannot start."""
-    if options.ready_file:
+    if options.ready_file and not _names_a_live_process(options.ready_file):
         # One of before would be believed.
         options.ready_file.unlink(missing_ok=True)
     config, data = _load(options.config)
@@ -83,9 +83,22 @@ def serve(options: Options) -> int:
             cleanup.callback(link.close)
         except ListenError as error:
             raise StartError(str(error)) from error
+        if options.ready_file:
+            options.ready_file.unlink(missing_ok=True)
         launcher = Launcher(options, config, public, admin, link, runtime)
         cleanup.callback(launcher.close)
         return launcher.run()
+
+
+def _names_a_live_process(ready_file: Path) -> bool:
+    """Whether it is of a Banyan that serves: a second start, which will fail, leaves it alone."""
+    try:
+        os.kill(int(json.loads(ready_file.read_text())["pid"]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 class Launcher:
@@ -153,7 +166,7 @@ class Launcher:
             child.send(signal.SIGKILL)
         for each in (self._wake_read, self._wake_write, self._ready_read, self._ready_write):
             os.close(each)
-        if self._options.ready_file:
+        if self._options.ready_file and self._is_ready:
             self._options.ready_file.unlink(missing_ok=True)
 
     def _until_told_to_stop(self) -> signal.Signals:

@@ -1,18 +1,22 @@
 """`banyan serve` as an operator meets it: what it refuses, and who dies and who lives."""
 
+import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
+from proxy.control.launcher import Options, StartError, serve
 from tests.harness.backend import Backend, Call, plain
 from tests.harness.client import Client
 from tests.harness.serving import Serving
-from tests.harness.waiting import Changes, eventually
+from tests.harness.waiting import Changes, eventually, soon
 
 CONFIG = """
 listen: {listen}
@@ -101,6 +105,33 @@ async def test_a_second_one_on_the_same_state_is_refused(tmp_path: Path) -> None
     text = config().replace("sqlite:state.db", f"sqlite:{tmp_path}/state.db")
     async with Serving(tmp_path, text):
         assert "is in use by another process" in await refusal(tmp_path / "second", text)
+
+
+async def test_a_failed_second_start_leaves_the_ready_file_of_the_first(tmp_path: Path) -> None:
+    async with Serving(tmp_path, config()) as serving:
+        before = serving.ready()
+        listen = before["listen"].removeprefix("http://")
+        second = tmp_path / "second.yaml"
+        second.write_text(config(listen=listen))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy.cli.main", "serve", "--config", str(second)),
+            *("--ready-file", str(tmp_path / "ready.json")),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await soon(process.communicate(), "the end of the second")
+        assert process.returncode == 1
+        assert b"is in use by another process" in said
+        assert serving.ready() == before
+
+
+async def test_the_ready_file_of_one_that_is_gone_is_not_believed(tmp_path: Path) -> None:
+    stale = tmp_path / "stale.json"
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await soon(gone.wait(), "its end")
+    stale.write_text(json.dumps({"pid": gone.pid}))
+    with pytest.raises(StartError):
+        serve(Options(tmp_path / "missing.yaml", ready_file=stale))
+    assert not stale.exists()
 
 
 async def test_a_killed_worker_leaves_its_queue_to_the_next(tmp_path: Path) -> None:
