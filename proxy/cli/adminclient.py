@@ -4,9 +4,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import click
+
+if TYPE_CHECKING:
+    from proxy.config.addresses import Address
 
 TIMEOUT_S = 10.0
 ELSEWHERE = "--config FILE or --admin URL says where else to look."
@@ -40,14 +44,23 @@ def _configured_address(config_path: Path) -> str:
     from proxy.config.addresses import TcpAddress, UnixAddress
 
     loaded = load(config_path, os.environ)
-    if loaded.config is None:
+    if loaded.config is not None:
+        listen = loaded.config.admin.listen
+    else:
         errors = [finding for finding in loaded.findings if finding.severity == "error"]
         more = f" (and {len(errors) - 1} more; see banyan check)" if len(errors) > 1 else ""
-        raise AdminError(
-            f"The configuration does not say where the admin API is: {errors[0]}{more}. "
-            "--admin URL names it without a configuration."
+        found = _address_in_a_bad_file(config_path)
+        if found is None:
+            raise AdminError(
+                f"The configuration does not say where the admin API is: {errors[0]}{more}. "
+                "--admin URL names it without a configuration."
+            )
+        # While a bad edit lies there, the table before it is in force, and wanted to be seen.
+        click.echo(
+            f"{errors[0]}{more}. This file would be refused; asking the admin API that it names.",
+            err=True,
         )
-    listen = loaded.config.admin.listen
+        listen = found
     if isinstance(listen, UnixAddress):
         return str(listen)
     if listen.port == 0:
@@ -57,6 +70,20 @@ def _configured_address(config_path: Path) -> str:
         )
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
     return f"http://{TcpAddress(here, listen.port)}"
+
+
+def _address_in_a_bad_file(config_path: Path) -> "Address | None":
+    """Where a file that has errors elsewhere puts the admin API; None if it cannot be told."""
+    from proxy.config.addresses import parse_address
+    from proxy.config.document import Document, MalformedError
+    from proxy.config.schema import DEFAULT_ADMIN_LISTEN
+    from proxy.config.source import UnreadableError, read_source
+
+    try:
+        value = Document(read_source(config_path).decode(), os.environ).value
+        return parse_address((value.get("admin") or {}).get("listen") or DEFAULT_ADMIN_LISTEN)
+    except (UnreadableError, MalformedError, AttributeError, TypeError, ValueError):
+        return None
 
 
 class AdminClient:

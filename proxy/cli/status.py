@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import contextlib
 import fnmatch
 import json
 import os
@@ -204,6 +205,10 @@ async def _once(
         return
     console = _console()
     console.print(routes_table(select(data, patterns, DEFAULT_TOP if top is None else top)))
+    with contextlib.suppress(AdminError):
+        if refused := (await client.get("/api/v1/config")).get("last_error"):
+            text = f"The last edit was refused, the table before it stays: {refused['text']}"
+            click.echo(text, err=True)
 
 
 async def _stream(

@@ -94,10 +94,13 @@ Backend = Annotated[
 ]
 
 
+DEFAULT_ADMIN_LISTEN = "127.0.0.1:9090"
+
+
 class AdminModel(Section):
     """The admin API's own listener."""
 
-    listen: t.Listen = setting("127.0.0.1:9090", "address of the admin API and dashboard")
+    listen: t.Listen = setting(DEFAULT_ADMIN_LISTEN, "address of the admin API and dashboard")
     tokens_file: t.File | None = setting(None, 'lines "token role", role viewer or operator')
 
 

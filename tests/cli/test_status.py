@@ -20,12 +20,13 @@ from pytest_aiohttp.plugin import AiohttpServer
 from rich.console import Console
 
 from proxy.admin.app import make_app
+from proxy.admin.view import ConfigError
 from proxy.cli.adminclient import AdminClient, AdminError, admin_address
 from proxy.cli.status import DEFAULT_TOP, command, routes_table, select
 from proxy.core.messages import Counts
 from proxy.core.model import UNMATCHED
 from tests.admin.estate import Estate, a_route
-from tests.admin.test_app import full_route
+from tests.admin.test_app import AT, full_route
 
 DEADLINE_S = 20.0
 
@@ -190,7 +191,7 @@ def test_a_port_that_the_system_chose_has_to_be_named(tmp_path: Path) -> None:
 
 def test_a_bad_configuration_is_said_in_one_paragraph(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
-    path.write_text("routes: {/a/*: no-such-phase}\n")
+    path.write_text("admin: [\nroutes: {/a/*: no-such-phase}\n")
     result = CliRunner().invoke(command, ["--config", str(path)])
     assert result.exit_code == 1
     assert "does not say where the admin API is" in result.stderr
@@ -219,6 +220,24 @@ async def test_the_command_prints_the_table(server: TestServer) -> None:
     assert result.exit_code == 0
     assert "api-orders" in result.stdout
     assert "1/23" in result.stdout
+
+
+async def test_a_bad_edit_does_not_hide_what_is_in_force(
+    aiohttp_server: AiohttpServer, tmp_path: Path
+) -> None:
+    estate = busy_estate()
+    estate.configuration = msgspec.structs.replace(
+        estate.configuration, last_error=ConfigError(AT, "error BAD_VALUE: no such phase")
+    )
+    served: TestServer = await aiohttp_server(make_app(estate))
+    path = config_file(tmp_path, f"127.0.0.1:{served.port}")
+    path.write_text(path.read_text().replace("legacy-only", "legacy_only"))
+    result = await invoke("--config", str(path))
+    assert result.exit_code == 0
+    assert "api-orders" in result.stdout
+    assert "legacy_only" in result.stderr
+    assert "asking the admin API" in result.stderr
+    assert "The last edit was refused, the table before it stays: error BAD_" in result.stderr
 
 
 async def test_the_address_may_come_from_the_environment(
