@@ -129,6 +129,8 @@ def _notes(config: ConfigView, ready: ReadyView) -> Iterator[str]:
         yield _note("warn", f"{more} more findings: see the configuration below")
     for reason in ready.unready:
         yield _note("bad", f"Not ready: {reason}")
+    for trouble in ready.degraded:
+        yield _note("bad", f"Degraded: {trouble}")
     for worker in ready.workers:
         if worker.degraded:
             yield _note("warn", f"Worker {worker.slot}: {worker.degraded}")

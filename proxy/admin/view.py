@@ -111,23 +111,30 @@ class ReadyView(msgspec.Struct, frozen=True):
     """Readiness: `unready` names the reasons why no client can be answered rightly.
 
     `status` is "unready" with any reason there or without a serving worker (503), "degraded" with
-    a degraded worker beside serving ones (200: they still answer), else "ready" (200).
+    a degraded worker or another trouble beside serving ones (200: they still answer), else
+    "ready" (200). `degraded` names that trouble.
     """
 
     status: Literal["ready", "degraded", "unready"]
     unready: tuple[str, ...]
     workers: tuple[WorkerView, ...]
+    degraded: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, workers: Sequence[WorkerView], unready: Sequence[str] = ()) -> "ReadyView":
+    def of(
+        cls,
+        workers: Sequence[WorkerView],
+        unready: Sequence[str] = (),
+        degraded: Sequence[str] = (),
+    ) -> "ReadyView":
         """The readiness that follows from the workers and the controller's own reasons."""
         reasons = list(unready)
         if not any(worker.serving for worker in workers):
             reasons.append("no worker is serving")
         if reasons:
-            return cls("unready", tuple(reasons), tuple(workers))
-        degraded = any(worker.degraded for worker in workers)
-        return cls("degraded" if degraded else "ready", (), tuple(workers))
+            return cls("unready", tuple(reasons), tuple(workers), tuple(degraded))
+        worse = bool(degraded) or any(worker.degraded for worker in workers)
+        return cls("degraded" if worse else "ready", (), tuple(workers), tuple(degraded))
 
 
 class AdminView(Protocol):

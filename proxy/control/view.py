@@ -100,7 +100,11 @@ class ControllerView:
                 if self._last_error
                 else "the configuration is being loaded"
             )
-        return ReadyView.of(self._roster.views(self._generation()), reasons)
+        degraded = []
+        if world is not None and self._ledger.problem:
+            # Clients are answered, by the last table: edits, moves and first missed writes wait.
+            degraded.append(f"nothing can change until it is back: {self._ledger.problem}")
+        return ReadyView.of(self._roster.views(self._generation()), reasons, degraded)
 
     def metrics(self) -> Iterator[str]:
         world = self._ledger.world

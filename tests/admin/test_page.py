@@ -28,7 +28,10 @@ def test_the_table_is_there_without_a_script() -> None:
 
 def test_what_is_wrong_is_said() -> None:
     estate = Estate(full_route())
-    estate.ready = ReadyView.of([WORKER, WorkerView(1, None, False, None, None, 2, "died <twice>")])
+    estate.ready = ReadyView.of(
+        [WORKER, WorkerView(1, None, False, None, None, 2, "died <twice>")],
+        degraded=["disk is full"],
+    )
     estate.configuration = msgspec.structs.replace(
         estate.configuration, findings=(FINDING,), last_error=ConfigError(AT, "error SYNTAX: no")
     )
@@ -41,6 +44,7 @@ def test_what_is_wrong_is_said() -> None:
         "held",
         "the table before it stays: error SYNTAX: no",
         "warning NOT_ACTIVE: later",
+        "Degraded: disk is full",
         "Worker 1: died &lt;twice&gt;",
     ):
         assert text in page
