@@ -284,14 +284,19 @@ class ClientConnection(Outgoing):
         self.edge.tallies.refuse(refusal.code)
         self._answer_and_close(refusal)
 
-    def known_peer(self) -> Peer:
-        """Who is there. Looked up at the first request only: idle connections cost nothing."""
+    def known_peer(self) -> Peer | None:
+        """Who is there. Looked up at the first request only: idle connections cost nothing.
+
+        None where the client has reset the connection: who it was cannot be told any more.
+        """
         peer = self.peer
         if peer is None:
             name = self.transport.get_extra_info("peername")
             if isinstance(name, tuple):
                 address = name[0].encode("ascii")
                 trusted = self.edge.table.trusted(address) if self.edge.table else False
+            elif name is None:
+                return None
             else:
                 # A Unix socket: whoever the file's permissions let in is a proxy of this machine.
                 address, trusted = b"127.0.0.1", True

@@ -63,6 +63,8 @@ def receive(client: "ClientConnection", head: RequestHead) -> Relay | Refusal:
         service = match.payload
         params = match.params
     peer = client.peer or client.known_peer()
+    if peer is None:
+        return Refusal(400, "client_gone", "the client has gone before its request was read")
     request = ForwardedRequest(edge, peer, head, canonical, query, params, authority)
     if method in service.safe_methods:
         return ReadRelay(client, service, request)
