@@ -29,6 +29,7 @@ _NOT_CONNECTION_NAMED = frozenset(
     b"host content-length transfer-encoding x-forwarded-for x-forwarded-proto x-forwarded-host "
     b"forwarded x-request-id traceparent via banyan-role authorization cookie".split()
 )
+_CONNECTION_OPTIONS = frozenset((b"close",))
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 _ZERO_TRACE = b"0" * 32
@@ -137,20 +138,14 @@ def request_lines(
                 or b"_" in name
             ):
                 cut.append((start, end))
-    if host is not None:
-        cut += _line_spans(raw, b"host")
-    named: list[bytes] = []
     connection = special.get(b"connection")
-    if connection is not None:
-        named = [
-            name
-            for name in list_members(connection)
-            if name not in _NOT_CONNECTION_NAMED and name not in _HOP_BY_HOP and name != b"close"
-        ]
+    named = set() if connection is None else _named_by(connection)
     if strip is not None:
-        named.append(strip)
-    for name in named:
-        cut += _line_spans(raw, name)
+        named.add(strip)
+    if host is not None:
+        named.add(b"host")
+    if named:
+        cut += _line_spans(head, named)
     lines = _without(raw, head.lines_at, len(raw) - 2, cut)
     out = [lines]
     if host is not None:
@@ -266,9 +261,7 @@ def response_bytes(
     ]
     connection = special.get(b"connection")
     if connection is not None:
-        for name in list_members(connection):
-            if name not in _NOT_CONNECTION_NAMED and name not in _HOP_BY_HOP:
-                cut += _line_spans(head.raw, name)
+        cut += _line_spans(head, _named_by(connection))
     status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
     out = [status_line, _without(head.raw, head.lines_at, len(head.raw) - 2, cut)]
     if not head.plain and b"date" not in special:
@@ -300,16 +293,22 @@ def switching_bytes(head: ResponseHead) -> bytes:
     return status_line + lines + b"Connection: Upgrade\r\n\r\n"
 
 
-def _line_spans(raw: bytes, name: bytes) -> list[tuple[int, int]]:
-    spans = []
-    lower = raw.lower()
-    needle = b"\n" + name + b":"
-    at = lower.find(needle)
-    while at >= 0:
-        end = raw.index(b"\n", at + 1) + 1
-        spans.append((at + 1, end))
-        at = lower.find(needle, end - 1)
-    return spans
+def _named_by(connection: bytes) -> set[bytes]:
+    """The further headers that a Connection header makes hop-by-hop."""
+    names = set(list_members(connection))
+    return names - _NOT_CONNECTION_NAMED - _HOP_BY_HOP - _CONNECTION_OPTIONS
+
+
+_find_lines = re.compile(rb"([^:\r\n]+):[^\n]*\n").finditer
+
+
+def _line_spans(head: RequestHead | ResponseHead, names: set[bytes]) -> list[tuple[int, int]]:
+    """The places of these headers' lines: one pass, however many names a peer has thought of."""
+    if not names:
+        return []
+    return [
+        line.span() for line in _find_lines(head.raw, head.lines_at) if line[1].lower() in names
+    ]
 
 
 def _without(raw: bytes, start: int, end: int, cut: list[tuple[int, int]]) -> bytes:
