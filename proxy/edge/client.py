@@ -130,6 +130,8 @@ class ClientConnection(Outgoing):
         self.writing_paused = True
         if self.relay is not None:
             self.relay.client_paused()
+        elif self.state == _HEAD and not self.eof:
+            self.pause_reading()
         self.stalled_at = -1
         self.edge.wheel.set(self, self.edge.limits.body_idle_s)
 
@@ -139,6 +141,8 @@ class ClientConnection(Outgoing):
             self.deadline = 0.0
         if self.relay is not None:
             self.relay.client_resumed()
+        elif self.state == _HEAD:
+            self._go_on()
 
     def on_deadline(self) -> None:
         edge = self.edge
@@ -210,10 +214,20 @@ class ClientConnection(Outgoing):
             self.finish()
             return
         self.state = _HEAD
+        if not self.writing_paused:
+            self._go_on()
+        elif not self.eof:
+            # It does not take what it has asked for: nothing more is answered before it does.
+            self.pause_reading()
+
+    def _go_on(self) -> None:
+        """The next request may come, or is here already."""
+        if self.edge.draining:
+            self.finish()
+            return
         if self.reading_paused:
             self.resume_reading()
-        if not self.writing_paused:
-            self.edge.wheel.set(self, self.edge.limits.client_idle_s)
+        self.edge.wheel.set(self, self.edge.limits.client_idle_s)
         if not self.advancing:
             if self.buffer:
                 data, self.buffer = self.buffer, b""
@@ -311,7 +325,7 @@ class ClientConnection(Outgoing):
         try:
             while True:
                 state = self.state
-                if state == _HEAD and data:
+                if state == _HEAD and data and not self.writing_paused:
                     rest = self._take_head(data)
                     if rest is None:
                         self.buffer = data
@@ -320,12 +334,12 @@ class ClientConnection(Outgoing):
                 elif state == _BODY and data:
                     data = self._take_body(data)
                 else:
-                    if state == _WAIT:
+                    if state in (_WAIT, _HEAD):
                         self.buffer = data
                     break
         finally:
             self.advancing = False
-        if self.eof and self.state == _HEAD:
+        if self.eof and self.state == _HEAD and not self.writing_paused:
             self.close()
 
     def _take_head(self, data: bytes) -> bytes | None:

@@ -433,6 +433,9 @@ class Relay(Timed):
         if request_head.method == "HEAD":
             self.out_framing = 0
         self.keep_alive = keep_alive and self.out_framing != UNTIL_CLOSE
+        if self.client.writing_paused:
+            # It was so before there was anything to pause.
+            self.client_paused()
         if framing < 0:
             # A body of unknown length may come slowly: its head is not held back for it.
             out, self.out = self.out, b""

@@ -10,7 +10,7 @@ from proxy.core.forwarding import Peer, request_lines, trace_context
 from proxy.core.message import RequestHead, parse_request_head
 from proxy.core.model import RouteState, Side
 from tests.edge.conftest import Proxy
-from tests.harness.backend import replying
+from tests.harness.backend import Call, flooding, replying
 from tests.harness.worker import phase, route
 
 # Writes pass at once: the flag that the other side lacks them stands already.
@@ -61,3 +61,66 @@ def test_a_connection_header_of_thousands_of_names_costs_one_pass() -> None:
     request_lines(head, peer, trace_context(None, 1, False), b"id", None, None, False)
     # Generous for a busy machine: it took 5 s, and takes 3 ms.
     assert time.process_time() - began < 0.5
+
+
+async def test_pipelined_answers_wait_for_their_reader(proxy: Proxy) -> None:
+    """Only the answer that was being written when the buffer filled was ever held back."""
+    flood, small = flooding(1 << 30), replying(b"x" * 50_000, "200 OK", "Date: x")
+
+    async def handler(call: Call) -> None:
+        await (flood if call.target == "/flood" else small)(call)
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    before = proxy.worker.rss_mib()
+    async with await proxy.connect(receive_buffer=4096) as client:
+        request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        client.write(request * 200 + request.replace(b"/ ", b"/flood ", 1) + request * 2000)
+        for at in range(200):
+            response = await client.response()
+            assert len(response.body) == 50_000, at
+            assert proxy.worker.rss_mib() - before < 32
+        assert (await client.head()).status == 200
+        await client.exactly(8 << 20)
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            assert proxy.worker.rss_mib() - before < 32
+    assert len(proxy.legacy.calls) == 201
+
+
+async def test_a_pipeline_is_answered_to_its_end_however_slowly_it_is_read(proxy: Proxy) -> None:
+    proxy.legacy.handler = replying(b"x" * 50_000, "200 OK", "Date: x")
+    await proxy.serve(route("/*"))
+    async with await proxy.connect(receive_buffer=4096) as client:
+        client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 300)
+        client.half_close()
+        for _ in range(300):
+            assert len((await client.response()).body) == 50_000
+        assert await client.rest() == b""
+
+
+async def test_a_client_that_fell_behind_before_the_answer_began_is_waited_for(
+    proxy: Proxy,
+) -> None:
+    """A pause that came while the exchange had no connection yet was lost."""
+    flood, large = flooding(1 << 30), replying(b"x" * (6 << 20), "200 OK", "Date: x")
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        if call.target == "/flood":
+            await go.wait()
+        await (flood if call.target == "/flood" else large)(call)
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    before = proxy.worker.rss_mib()
+    async with await proxy.connect(receive_buffer=4096) as client:
+        request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        client.write(request + request.replace(b"/ ", b"/flood ", 1))
+        assert len((await client.response()).body) == 6 << 20
+        await proxy.legacy.called(2)
+        go.set()
+        await client.head()
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            assert proxy.worker.rss_mib() - before < 32
