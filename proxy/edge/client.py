@@ -147,9 +147,13 @@ class ClientConnection(Outgoing):
     def on_deadline(self) -> None:
         edge = self.edge
         state = self.state
-        if self.writing_paused:
+        is_over = state in (_LINGER, _CLOSED)
+        if self.writing_paused or is_over:
             unsent = self.transport.get_write_buffer_size()
-            if unsent == self.stalled_at or state == _LINGER:
+            if is_over and not unsent:
+                # What the kernel still has it goes on sending; a reset would throw that away.
+                self.transport.abort()
+            elif unsent == self.stalled_at:
                 edge.tallies.refuse("client_stalled")
                 self.abort()
             else:
@@ -172,8 +176,6 @@ class ClientConnection(Outgoing):
             refusal = Refusal(408, "body_timeout", "the request body stopped arriving")
             if self.relay is None or not self.relay.refuse_body(refusal):
                 self.abort()
-        elif state == _LINGER:
-            self.abort()
 
     # What relays ask for
 
@@ -267,6 +269,7 @@ class ClientConnection(Outgoing):
         self.resume_reading()
         self.send_unsent()
         self.transport.write_eof()
+        self.stalled_at = -1
         self.edge.wheel.set(self, LINGER_S)
 
     def drain(self) -> None:
@@ -285,7 +288,8 @@ class ClientConnection(Outgoing):
             self.transport.close()
             if self.transport.get_write_buffer_size():
                 # A peer that takes nothing more would keep the transport open for ever.
-                self.edge.loop.call_later(LINGER_S, self.transport.abort)
+                self.stalled_at = -1
+                self.edge.wheel.set(self, LINGER_S)
 
     def abort(self) -> None:
         """Cut the connection: a torn answer must not look like a whole one."""

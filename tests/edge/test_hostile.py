@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from proxy.core.message import RequestHead, parse_request_head
 from proxy.core.model import RouteState, Side
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, flooding, replying
+from tests.harness.waiting import soon
 from tests.harness.worker import phase, route
 
 # Writes pass at once: the flag that the other side lacks them stands already.
@@ -124,3 +126,30 @@ async def test_a_client_that_fell_behind_before_the_answer_began_is_waited_for(
         for _ in range(20):
             await asyncio.sleep(0.02)
             assert proxy.worker.rss_mib() - before < 32
+
+
+@pytest.mark.parametrize("how", ["close", "half-closed", "HTTP/1.0"])
+async def test_a_slow_reader_gets_the_end_of_its_last_answer(proxy: Proxy, how: str) -> None:
+    """Two seconds after the last byte was written the rest of it was thrown away."""
+    size = 1 << 20
+    proxy.legacy.handler = replying(b"x" * size)
+    await proxy.serve(route("/*"))
+    loop = asyncio.get_running_loop()
+    # A raw socket: streams read ahead.
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, proxy.worker.address)
+        version = b"1.0" if how == "HTTP/1.0" else b"1.1"
+        line = b"Connection: close\r\n" if how == "close" else b""
+        await loop.sock_sendall(sock, b"GET / HTTP/%b\r\nHost: a\r\n%b\r\n" % (version, line))
+        if how == "half-closed":
+            sock.shutdown(socket.SHUT_WR)
+        received = 0
+        slow_until = loop.time() + 3
+        while data := await soon(loop.sock_recv(sock, 10_000)):
+            received += len(data)
+            # Slow while all the rest stands in the buffers of the proxy and the kernel.
+            if loop.time() < slow_until:
+                await asyncio.sleep(0.05)
+        assert received > size
