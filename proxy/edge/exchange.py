@@ -109,7 +109,9 @@ class Exchange:
         """A piece of a streaming body."""
         connection = self.connection
         if connection is None:
+            # Nothing takes it yet: the client stops at what its connection has read.
             self.stream_buffer.append(data)
+            self.sink.on_upload_paused(self)
         else:
             pool = self.pool
             connection.send(data, self.framing)
@@ -156,6 +158,9 @@ class Exchange:
         if body is None:
             connection.begin(request)
             buffered, self.stream_buffer = self.stream_buffer, []
+            if buffered:
+                # Before they are sent, which may pause it again.
+                self.sink.on_upload_resumed(self)
             for data in buffered:
                 connection.send(data, self.framing)
             if self.stream_done:

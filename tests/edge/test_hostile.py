@@ -9,6 +9,7 @@ import pytest
 
 from proxy.core.forwarding import Peer, request_lines, trace_context
 from proxy.core.message import RequestHead, parse_request_head
+from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import RouteState, Side
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, flooding, replying
@@ -153,3 +154,31 @@ async def test_a_slow_reader_gets_the_end_of_its_last_answer(proxy: Proxy, how: 
             if loop.time() < slow_until:
                 await asyncio.sleep(0.05)
         assert received > size
+
+
+async def test_an_upload_waits_while_there_is_no_connection_to_send_it_on(proxy: Proxy) -> None:
+    """It was taken into memory as fast as the client could send it."""
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        if call.target == "/busy":
+            await go.wait()
+            await call.answer()
+        else:
+            assert await call.drop_body() == 32 << 20
+            await call.answer(b"all", read=False)
+
+    proxy.legacy.handler = handler
+    busy = BackendSettings("legacy", (proxy.legacy.url,), max_connections=1, connect_timeout_s=30)
+    await proxy.serve(route("/*"), states={"/*": FLAGGED}, backends={"legacy": busy})
+    before = proxy.worker.rss_mib()
+    async with await proxy.connect() as first, await proxy.connect() as client:
+        first.write(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+        await proxy.legacy.called()
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (32 << 20))
+        client.write(b"u" * (32 << 20))
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            assert proxy.worker.rss_mib() - before < 16
+        go.set()
+        assert (await client.response()).body == b"all"
