@@ -19,7 +19,7 @@ IDLE_S = 3600.0
 class Tunnel(Timed):
     """Owned by the relay that switched; ends with the client's connection."""
 
-    __slots__ = ("backend", "client", "wheel")
+    __slots__ = ("backend", "backend_ended", "client", "client_ended", "wheel")
 
     def __init__(
         self, client: "ClientConnection", backend: "BackendConnection", wheel: Wheel
@@ -28,6 +28,8 @@ class Tunnel(Timed):
         self.client = client
         self.backend = backend
         self.wheel = wheel
+        self.client_ended = False
+        self.backend_ended = False
 
     def open(self, head: ResponseHead) -> None:
         self.client.write(switching_bytes(head))
@@ -45,10 +47,17 @@ class Tunnel(Timed):
         self.client.write(data)
 
     def client_eof(self) -> None:
+        self.client_ended = True
         self.backend.end_half()
+        if self.backend_ended:
+            self.client.close()
 
     def backend_eof(self) -> None:
+        self.backend_ended = True
         self.client.end_half()
+        if self.client_ended:
+            # Nothing ends what both sides have half-closed; its loss closes the backend's too.
+            self.client.close()
 
     def backend_lost(self) -> None:
         self.wheel.forget(self)

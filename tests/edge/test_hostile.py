@@ -16,6 +16,8 @@ from tests.harness.backend import Call, flooding, replying
 from tests.harness.waiting import soon
 from tests.harness.worker import phase, route
 
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 # Writes pass at once: the flag that the other side lacks them stands already.
 FLAGGED = RouteState(phase("legacy-only"), Side.LEGACY, missed=frozenset({Side.NEW}))
 
@@ -182,3 +184,37 @@ async def test_an_upload_waits_while_there_is_no_connection_to_send_it_on(proxy:
             assert proxy.worker.rss_mib() - before < 16
         go.set()
         assert (await client.response()).body == b"all"
+
+
+@pytest.mark.parametrize("first", ["client", "backend"])
+async def test_a_tunnel_whose_halves_have_both_ended_is_over(proxy: Proxy, first: str) -> None:
+    """Both connections stood for an hour after each WebSocket that ended in peace."""
+
+    async def handler(call: Call) -> None:
+        await call.send(SWITCH)
+        if first == "backend":
+            await call.send(b"bye")
+            call.connection.writer.write_eof()
+        while await call.read_some():
+            pass
+        if first == "client":
+            await call.send(b"bye")
+            call.connection.writer.write_eof()
+        await go.wait()
+
+    go = asyncio.Event()
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    await proxy.reported(lambda totals: totals.connections.get("legacy") == 0)
+    async with await proxy.connect() as client:
+        client.write(b"GET / HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"\r\n")
+        assert (await client.head()).status == 101
+        if first == "client":
+            client.half_close()
+        assert await client.rest() == b"bye"
+        if first == "backend":
+            client.half_close()
+        await proxy.reported(
+            lambda totals: totals.connections.get("legacy") == totals.connections["client"] == 0
+        )
+    go.set()
