@@ -332,7 +332,7 @@ class Relay(Timed):
             else:
                 self.stop_keeping("body_too_large")
         elif not body.add(data):
-            if self.awaiting_body:
+            if self.awaiting_body or self.answering is None:
                 self.refuse(Refusal(503, "memory", "too many request bodies are held in memory"))
             else:
                 self.stop_keeping("memory")

@@ -207,6 +207,12 @@ class WriteRelay(Relay):
             self.counted = False
             self.edge.write_ended(self.service)
 
+    def refuse(self, refusal: Refusal) -> None:
+        if self.parked:
+            # It was refused while it waited: the next state must not send it after all.
+            self._unqueue()
+        super().refuse(refusal)
+
     def _unqueue(self) -> None:
         self.parked = False
         self.service.live.parked.remove(self)

@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from msgspec import structs
 
 from proxy.core.forwarding import Peer, request_lines, trace_context
 from proxy.core.message import RequestHead, parse_request_head
@@ -218,3 +219,22 @@ async def test_a_tunnel_whose_halves_have_both_ended_is_over(proxy: Proxy, first
             lambda totals: totals.connections.get("legacy") == totals.connections["client"] == 0
         )
     go.set()
+
+
+async def test_a_write_that_was_refused_while_it_waited_is_not_sent(proxy: Proxy) -> None:
+    """It stayed in line, was sent without the end of its body, and counted as under way for ever."""
+    proxy.worker.answer_missing = False
+    await proxy.serve(route("/*"))
+    bad = (
+        b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\nnot a size\r\n"
+    )
+    async with await proxy.connect() as client:
+        assert (await client.ask(bad)).status == 400
+    await proxy.worker.changes.until(lambda: proxy.worker.missing, "the flag is asked for")
+    proxy.worker.grant_missing(proxy.worker.missing[0])
+    async with await proxy.connect() as client:
+        assert (await client.post("/good")).status == 200
+    assert [call.target for call in proxy.legacy.calls] == ["/good"]
+    await proxy.worker.set_states({"/*": structs.replace(FLAGGED, writes_paused=True)})
+    await proxy.worker.changes.until(lambda: proxy.worker.quiet, "no write is under way")
