@@ -145,6 +145,9 @@ class BackendConnection(Outgoing):
             self.closing = True
             self.send_unsent()
             self.transport.close()
+            if self.transport.get_write_buffer_size():
+                # A backend that takes nothing more would keep it open, and counted, for ever.
+                self.pool.wheel.set(self, self.pool.backend.idle_timeout_s)
 
     # asyncio.Protocol, without its base class: a compiled class cannot have an interpreted base
 
@@ -210,7 +213,9 @@ class BackendConnection(Outgoing):
 
     def on_deadline(self) -> None:
         exchange = self.exchange
-        if exchange is None:
+        if self.closing:
+            self.transport.abort()
+        elif exchange is None:
             # The deadline may be what is left of a request's: idle time counts from its end.
             left_s = self.idle_since + self.idle_limit_s - self.pool.wheel.now
             if left_s > 0:
@@ -268,7 +273,13 @@ class BackendConnection(Outgoing):
                 return
         self.buffer = b""
         framing = head.framing(exchange.method)
-        if framing == len(data) and head.keep_alive and not self.request_open and not self.closing:
+        if (
+            framing == len(data)
+            and head.keep_alive
+            and not self.request_open
+            and not self.closing
+            and (exchange.framing == 0 or not self._has_unsent())
+        ):
             # The whole response in one piece, as most are.
             self.exchange = None
             self.state = _IDLE
@@ -347,6 +358,7 @@ class BackendConnection(Outgoing):
             and not self.request_open
             and not self.closing
             and self.state != _CLOSE
+            and not self._has_unsent()
         )
         self.exchange = None
         self.state = _IDLE
@@ -361,6 +373,10 @@ class BackendConnection(Outgoing):
             # Closing with a request body under way must not look like a whole request.
             self.pool.discard(self)
         exchange.complete(trailers)
+
+    def _has_unsent(self) -> bool:
+        """Whether the backend has answered before it took the whole request."""
+        return bool(self.unsent) or self.transport.get_write_buffer_size() > 0
 
     def _switch(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
         if not exchange.upgrade:

@@ -220,7 +220,7 @@ class Pool(Timed):
         if connection in connection.endpoint.idle:
             connection.endpoint.idle.remove(connection)
             connection.close()
-        elif connection.request_open:
+        elif connection.request_open or connection.transport.get_write_buffer_size():
             connection.abort()
         else:
             connection.close()

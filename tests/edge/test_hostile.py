@@ -13,7 +13,7 @@ from proxy.core.message import RequestHead, parse_request_head
 from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import RouteState, Side
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Call, flooding, replying
+from tests.harness.backend import Call, flooding, plain, replying
 from tests.harness.waiting import soon
 from tests.harness.worker import phase, route
 
@@ -222,7 +222,7 @@ async def test_a_tunnel_whose_halves_have_both_ended_is_over(proxy: Proxy, first
 
 
 async def test_a_write_that_was_refused_while_it_waited_is_not_sent(proxy: Proxy) -> None:
-    """It stayed in line, was sent without the end of its body, and counted as under way for ever."""
+    """It stayed in line, was sent torn, and counted as under way for ever."""
     proxy.worker.answer_missing = False
     await proxy.serve(route("/*"))
     bad = (
@@ -238,3 +238,25 @@ async def test_a_write_that_was_refused_while_it_waited_is_not_sent(proxy: Proxy
     assert [call.target for call in proxy.legacy.calls] == ["/good"]
     await proxy.worker.set_states({"/*": structs.replace(FLAGGED, writes_paused=True)})
     await proxy.worker.changes.until(lambda: proxy.worker.quiet, "no write is under way")
+
+
+async def test_a_connection_with_an_unsent_body_is_not_used_again(proxy: Proxy) -> None:
+    """An early answer to a body of one piece: its rest stood in front of the next request."""
+
+    async def handler(call: Call) -> None:
+        if call.method == "POST":
+            await call.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            await ended.wait()
+            call.reset()
+        else:
+            await plain(call)
+
+    ended = asyncio.Event()
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*", "0%"))
+    async with await proxy.connect() as client:
+        assert (await client.post("/", b"x" * (12 << 20))).status == 413
+        assert (await client.get("/next")).status == 200
+    # It is given back at once, though the backend neither reads nor closes.
+    await proxy.reported(lambda totals: totals.connections.get("legacy") == 1)
+    ended.set()
