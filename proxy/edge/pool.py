@@ -31,6 +31,7 @@ EJECT_AFTER = 5
 REFUSED_S = 0.25
 EJECT_S = 10.0
 EJECT_MAX_S = 300.0
+MAX_EJECTIONS = 16
 
 
 class Endpoint:
@@ -396,7 +397,8 @@ class Pool(Timed):
         if endpoint.failures >= EJECT_AFTER and len(self.endpoints) > 1:
             endpoint.failures = 0
             out_s = min(EJECT_MAX_S, EJECT_S * 2**endpoint.ejections)
-            endpoint.ejections += 1
+            # Bounded: a power too large for a float would end the connect task, unnoticed.
+            endpoint.ejections = min(endpoint.ejections + 1, MAX_EJECTIONS)
             endpoint.ejected_until = self.wheel.now + out_s
 
 

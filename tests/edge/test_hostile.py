@@ -12,6 +12,9 @@ from proxy.core.forwarding import Peer, request_lines, trace_context
 from proxy.core.message import RequestHead, parse_request_head
 from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import RouteState, Side
+from proxy.edge.outbox import Outbox
+from proxy.edge.pool import EJECT_MAX_S, Pool
+from proxy.edge.wheel import Wheel
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, flooding, plain, replying
 from tests.harness.waiting import soon
@@ -260,3 +263,15 @@ async def test_a_connection_with_an_unsent_body_is_not_used_again(proxy: Proxy) 
     # It is given back at once, though the backend neither reads nor closes.
     await proxy.reported(lambda totals: totals.connections.get("legacy") == 1)
     ended.set()
+
+
+def test_an_outage_of_every_url_does_not_count_beyond_all_numbers() -> None:
+    """After 1,024 ejections each fifth failure raised, leaked a connection and hung its client."""
+    loop = asyncio.new_event_loop()
+    urls = ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    wheel = Wheel(loop)
+    pool = Pool(BackendSettings("legacy", urls), wheel, Outbox(loop), loop, 1)
+    for _ in range(6000):
+        pool.count_failure(pool.endpoints[0])
+    assert pool.endpoints[0].ejected_until <= wheel.now + EJECT_MAX_S
+    loop.close()
