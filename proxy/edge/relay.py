@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.forwarding import interim_bytes, is_event_stream, loops, response_bytes
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, Refusal, ResponseHead
-from proxy.core.model import Failure, Side
+from proxy.core.model import Failure, FailureKind, Side
 from proxy.core.planning import under_maintenance
 from proxy.edge.answers import FAILURE_STATUS
 from proxy.edge.body import KeptBody
@@ -251,7 +251,10 @@ class Relay(Timed):
         connection = exchange.connection
         client = self.client
         if connection is None or client is None or exchange is not self.answering:
-            exchange.cancel()
+            # There is nobody to talk to. It is over all the same: others wait for its end.
+            if connection is not None:
+                connection.abort()
+            exchange.fail(Failure(FailureKind.PROTOCOL, "a switch with no client", sent=True))
             return
         self.count(exchange)
         exchange.ended = True

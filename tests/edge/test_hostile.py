@@ -275,3 +275,35 @@ def test_an_outage_of_every_url_does_not_count_beyond_all_numbers() -> None:
         pool.count_failure(pool.endpoints[0])
     assert pool.endpoints[0].ejected_until <= wheel.now + EJECT_MAX_S
     loop.close()
+
+
+@pytest.mark.parametrize("who", ["second side", "authoritative side of a client that left"])
+async def test_a_switch_that_nobody_waits_for_ends_the_write(proxy: Proxy, who: str) -> None:
+    """The write counted as under way for ever: authority could not move, no drain could end."""
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await go.wait()
+        await call.send(SWITCH)
+
+    state = RouteState(phase("0%"), Side.LEGACY)
+    if who == "second side":
+        go.set()
+        proxy.new.handler = handler
+        await proxy.serve(route("/*", "0%", ack="authoritative"), states={"/*": state})
+    else:
+        state = FLAGGED
+        proxy.legacy.handler = handler
+        await proxy.serve(route("/*"), states={"/*": state})
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"\r\n")
+        if who == "second side":
+            assert (await client.response()).status == 200
+            await proxy.worker.changes.until(lambda: proxy.worker.missing, "the write is missed")
+        else:
+            await proxy.legacy.called()
+            client.reset()
+            await proxy.reported(lambda totals: totals.connections.get("client") == 0)
+            go.set()
+    await proxy.worker.set_states({"/*": structs.replace(state, writes_paused=True)})
+    await proxy.worker.changes.until(lambda: proxy.worker.quiet, "no write is under way")
