@@ -224,6 +224,8 @@ class Relay(Timed):
             # Half an answer: it must not look like a whole one.
             self.answer_done = True
             client, self.client = self.client, None
+            if self.other is not None and not self.other.ended:
+                self.detach()
             if client is not None:
                 client.relay = None
                 client.abort()

@@ -200,6 +200,8 @@ class WriteRelay(Relay):
         else:
             answering.resume()
             self.detach()
+        if self.other is not None and not self.other.ended:
+            self.detach()
         self.end_if_done()
 
     def ending(self) -> None:

@@ -16,9 +16,9 @@ from proxy.edge.outbox import Outbox
 from proxy.edge.pool import EJECT_MAX_S, Pool
 from proxy.edge.wheel import Wheel
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Call, flooding, plain, replying
+from tests.harness.backend import Backend, Call, flooding, plain, replying
 from tests.harness.waiting import soon
-from tests.harness.worker import phase, route
+from tests.harness.worker import Worker, phase, route, snapshot
 
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -307,3 +307,47 @@ async def test_a_switch_that_nobody_waits_for_ends_the_write(proxy: Proxy, who: 
             go.set()
     await proxy.worker.set_states({"/*": structs.replace(state, writes_paused=True)})
     await proxy.worker.changes.until(lambda: proxy.worker.quiet, "no write is under way")
+
+
+@pytest.mark.parametrize("how", ["the client leaves", "the answer is torn"])
+async def test_a_drain_waits_for_a_second_write_whoever_left(
+    legacy: Backend, new: Backend, how: str
+) -> None:
+    """The worker exited in the middle of it, and no flag said that it was missed."""
+    go = asyncio.Event()
+
+    async def torn(call: Call) -> None:
+        await call.read()
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        await new.called()
+        call.reset()
+
+    async def slow(call: Call) -> None:
+        await go.wait()
+        await call.answer()
+
+    if how == "the answer is torn":
+        legacy.handler = torn
+    new.handler = slow
+    worker = await Worker().start()
+    try:
+        table = snapshot(
+            [route("/*", "0%", ack="both", ack_timeout_s=30)],
+            {"legacy": legacy.url, "new": new.url},
+        )
+        await worker.apply(table)
+        async with await worker.connect() as client:
+            client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+            await new.called()
+            if how == "the client leaves":
+                await worker.reported(lambda totals: sum(totals.requests.values()) == 1)
+                client.reset()
+            await worker.reported(lambda totals: totals.connections.get("client") == 0)
+        worker.signal(signal.SIGTERM)
+        await worker.reported(lambda totals: totals.draining)
+        assert worker.running
+        go.set()
+        assert await worker.exit_code() == 0
+        assert sum(worker.totals.requests.values()) == 2
+    finally:
+        await worker.stop()
