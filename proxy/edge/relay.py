@@ -13,7 +13,7 @@ Reads and writes differ in what they begin and in what they do beside the answer
 and `writing`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.forwarding import interim_bytes, is_event_stream, loops, response_bytes
@@ -32,7 +32,7 @@ from proxy.edge.wheel import Timed
 if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
 
-SMALL_BODY_BYTES = 64 << 10
+SMALL_BODY_BYTES: Final = 64 << 10
 
 
 class Relay(Timed):
@@ -172,11 +172,9 @@ class Relay(Timed):
 
     def on_interim(self, exchange: Exchange, head: ResponseHead) -> None:
         # 1.0 clients know no interim answers; where the body was read whole, the 100 was ours.
-        client = self.client
-        if exchange is not self.answering or client is None or self.request.head.minor == 0:
-            return
-        if head.status != 100 or self.streaming:
-            client.write(interim_bytes(head))
+        wanted = self.request.head.minor == 1 and (head.status != 100 or self.streaming)
+        if wanted and exchange is self.answering and self.client is not None:
+            self.client.write(interim_bytes(head))
 
     def on_whole(self, exchange: Exchange, head: ResponseHead, body: bytes) -> None:
         self.on_head(exchange, head, len(body))

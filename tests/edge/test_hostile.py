@@ -17,8 +17,9 @@ from proxy.edge.pool import EJECT_MAX_S, Pool
 from proxy.edge.wheel import Wheel
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Backend, Call, flooding, plain, replying
+from tests.harness.snapshots import phase, route, snapshot
 from tests.harness.waiting import soon
-from tests.harness.worker import Worker, phase, route, snapshot
+from tests.harness.worker import Worker
 
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
