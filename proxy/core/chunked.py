@@ -5,21 +5,26 @@ since nobody agrees on how they are read. Data comes out as it goes in: no chunk
 """
 
 import re
+from typing import Final
 
 from proxy.core.message import parse_field_lines
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_MAX_SIZE_LINE_BYTES = 4096
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_MAX_SIZE_LINE_BYTES: Final = 4096
 # Fields that must not come after the body, since they decide its framing or routing (RFC 9110
 # §6.5.1); a recipient drops them.
-_FORBIDDEN_TRAILERS = frozenset(
+_FORBIDDEN_TRAILERS: Final = frozenset(
     b"content-length transfer-encoding host connection keep-alive te trailer upgrade expect "
     b"authorization cookie set-cookie content-encoding content-type content-range "
     b"proxy-authorization proxy-connection via banyan-role forwarded x-forwarded-for "
     b"x-forwarded-proto x-forwarded-host x-request-id traceparent http2-settings".split()
 )
 
-_SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
+_DONE: Final = 4
 
 
 class ChunkedError(Exception):

@@ -7,12 +7,12 @@ are rewritten only where the framing changes.
 
 import re
 from binascii import hexlify
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, list_members
 
-MAX_HOPS = 5
-_HOP_BY_HOP = frozenset(
+MAX_HOPS: Final = 5
+_HOP_BY_HOP: Final = frozenset(
     (
         b"connection",
         b"keep-alive",
@@ -25,15 +25,15 @@ _HOP_BY_HOP = frozenset(
     )
 )
 # `Connection` may not be used to strip what decides framing, routing or trust.
-_NOT_CONNECTION_NAMED = frozenset(
+_NOT_CONNECTION_NAMED: Final = frozenset(
     b"host content-length transfer-encoding x-forwarded-for x-forwarded-proto x-forwarded-host "
     b"forwarded x-request-id traceparent via banyan-role authorization cookie".split()
 )
-_CONNECTION_OPTIONS = frozenset((b"close",))
-_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
-_ZERO_TRACE = b"0" * 32
-_ZERO_SPAN = b"0" * 16
+_CONNECTION_OPTIONS: Final = frozenset((b"close",))
+_TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+_ZERO_TRACE: Final = b"0" * 32
+_ZERO_SPAN: Final = b"0" * 16
 
 
 class Peer:
@@ -186,8 +186,8 @@ def header_values(raw: bytes, lower: bytes, name: bytes) -> list[bytes]:
     return values
 
 
-_ACCEPTS_STREAM = re.compile(rb"\naccept:[^\r]*text/event-stream")
-_IS_STREAM = re.compile(rb"\ncontent-type:[ \t]*text/event-stream")
+_ACCEPTS_STREAM: Final = re.compile(rb"\naccept:[^\r]*text/event-stream")
+_IS_STREAM: Final = re.compile(rb"\ncontent-type:[ \t]*text/event-stream")
 
 
 def accepts_event_stream(raw: bytes) -> bool:
@@ -299,7 +299,7 @@ def _named_by(connection: bytes) -> set[bytes]:
     return names - _NOT_CONNECTION_NAMED - _HOP_BY_HOP - _CONNECTION_OPTIONS
 
 
-_find_lines = re.compile(rb"([^:\r\n]+):[^\n]*\n").finditer
+_find_lines: Final = re.compile(rb"([^:\r\n]+):[^\n]*\n").finditer
 
 
 def _line_spans(head: RequestHead | ResponseHead, names: set[bytes]) -> list[tuple[int, int]]:

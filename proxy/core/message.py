@@ -13,13 +13,13 @@ less what is hop-by-hop, so header case, order and duplicates survive. The rules
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-CHUNKED = -1  # framing: chunked transfer coding
-UNTIL_CLOSE = -2  # framing of a response that ends with its connection
+CHUNKED: Final = -1  # framing: chunked transfer coding
+UNTIL_CLOSE: Final = -2  # framing of a response that ends with its connection
 
-MAX_LENGTH_DIGITS = 18
-_MIN_LINE_BYTES = 4  # of a header line: a name of one character, the colon, CRLF
+MAX_LENGTH_DIGITS: Final = 18
+_MIN_LINE_BYTES: Final = 4  # of a header line: a name of one character, the colon, CRLF
 
 
 class Refusal(NamedTuple):
@@ -116,41 +116,41 @@ class ResponseHead:
         return self.length
 
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_VALUE = rb"[\t\x20-\x7e\x80-\xff]"
-_LINES = rb"(?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+"
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]"
+_LINES: Final = rb"(?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+"
 
-_REQUEST = re.compile(
+_REQUEST: Final = re.compile(
     rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _LINES + rb"\r\n"
 )
-_RESPONSE = re.compile(
+_RESPONSE: Final = re.compile(
     rb"(HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + _VALUE + rb"*+)?\r\n)" + _LINES + rb"\r\n"
 )
-_FIELD_LINES = re.compile(_LINES)
+_FIELD_LINES: Final = re.compile(_LINES)
 
 # Lines that the proxy acts on. Everything else is carried over unseen. Searched in lower-cased
 # bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
-_RARE_REQUEST_NAMES = (
+_RARE_REQUEST_NAMES: Final = (
     rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|raceparent)|keep-alive"
     rb"|proxy-(?:connection|authorization)|upgrade|expect|x[-_](?:forwarded[-_](?:for|proto|host)"
     rb"|request[-_]id)|forwarded|banyan[-_]role|http2-settings"
 )
-_RARE_RESPONSE_NAMES = (
+_RARE_RESPONSE_NAMES: Final = (
     rb"connection|transfer-encoding|keep-alive|upgrade|proxy-(?:connection|authenticate)"
 )
-_REQUEST_SPECIAL = re.compile(rb"\n(host|" + _RARE_REQUEST_NAMES + rb"):")
-_RESPONSE_SPECIAL = re.compile(rb"\n(content-length|date|" + _RARE_RESPONSE_NAMES + rb"):")
-_find_rare_in_request = re.compile(rb"\n(?:" + _RARE_REQUEST_NAMES + rb"):").search
-_find_rare_in_response = re.compile(rb"\n(?:" + _RARE_RESPONSE_NAMES + rb"):").search
-_match_request = _REQUEST.fullmatch
-_match_response = _RESPONSE.fullmatch
+_REQUEST_SPECIAL: Final = re.compile(rb"\n(host|" + _RARE_REQUEST_NAMES + rb"):")
+_RESPONSE_SPECIAL: Final = re.compile(rb"\n(content-length|date|" + _RARE_RESPONSE_NAMES + rb"):")
+_find_rare_in_request: Final = re.compile(rb"\n(?:" + _RARE_REQUEST_NAMES + rb"):").search
+_find_rare_in_response: Final = re.compile(rb"\n(?:" + _RARE_RESPONSE_NAMES + rb"):").search
+_match_request: Final = _REQUEST.fullmatch
+_match_response: Final = _RESPONSE.fullmatch
 # What HTTP/1.1 means anyway, and many send: taken out at once, so that the head is a plain one.
-_SAYS_NOTHING = b"\r\nConnection: keep-alive\r\n"
-_NO_SPECIAL: dict[bytes, bytes] = {}
-_NO_SPANS: list[tuple[bytes, int, int]] = []
-_BAD_HOST = "the Host header is not a host name with an optional port"
-_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
-_match_host = re.compile(
+_SAYS_NOTHING: Final = b"\r\nConnection: keep-alive\r\n"
+_NO_SPECIAL: Final[dict[bytes, bytes]] = {}
+_NO_SPANS: Final[list[tuple[bytes, int, int]]] = []
+_BAD_HOST: Final = "the Host header is not a host name with an optional port"
+_SINGLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
+_match_host: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?", re.IGNORECASE
 ).fullmatch
 
@@ -320,7 +320,7 @@ def _keeps_alive(connection: bytes, minor: int) -> bool:
     return minor == 1 or b"keep-alive" in members
 
 
-_VERSION_LINE = re.compile(rb"\S+ \S+ HTTP/([0-9])\.([0-9])\r\n")
+_VERSION_LINE: Final = re.compile(rb"\S+ \S+ HTTP/([0-9])\.([0-9])\r\n")
 
 
 def diagnose_request(head: bytes) -> Refusal:

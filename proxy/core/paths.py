@@ -5,7 +5,7 @@ byte, so that nothing is lost between the wire and the wire.
 """
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -34,13 +34,13 @@ class Target(msgspec.Struct, frozen=True):
 
 # Visible ASCII but for % \ # ?, and no segment that begins with a dot: nothing to be done. No
 # group captures: captures inside possessive repeats break re in CPython 3.11.
-_is_plain = re.compile(r"(?:/(?!\.)[!-\"$&-.0->@-\[\]-~]*+)++").fullmatch
-_find_forbidden = re.compile(r"[^!-~]|[\\#?]").search
-_find_bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2})|%00").search
-_replace_escapes = re.compile(r"%[0-9A-Fa-f]{2}").sub
+_is_plain: Final = re.compile(r"(?:/(?!\.)[!-\"$&-.0->@-\[\]-~]*+)++").fullmatch
+_find_forbidden: Final = re.compile(r"[^!-~]|[\\#?]").search
+_find_bad_escape: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|%00").search
+_replace_escapes: Final = re.compile(r"%[0-9A-Fa-f]{2}").sub
 
-_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-_ESCAPES = {
+_UNRESERVED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_ESCAPES: Final = {
     f"%{high}{low}": (
         char if (char := chr(int(high + low, 16))) in _UNRESERVED else f"%{high}{low}".upper()
     )
@@ -48,8 +48,8 @@ _ESCAPES = {
     for low in "0123456789ABCDEFabcdef"
 }
 
-_split_absolute = re.compile(r"(?i:https?)://([^/?#]*)([^?]*)(.*)", re.DOTALL).fullmatch
-_is_authority = re.compile(
+_split_absolute: Final = re.compile(r"(?i:https?)://([^/?#]*)([^?]*)(.*)", re.DOTALL).fullmatch
+_is_authority: Final = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?"
 ).fullmatch
 

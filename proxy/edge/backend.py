@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkedError, chunk, last_chunk
 from proxy.core.message import CHUNKED, Refusal, ResponseHead, parse_response_head
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from proxy.edge.pool import Endpoint, Pool
     from proxy.edge.tunnel import Tunnel
 
-MAX_HEAD_BYTES = 256 << 10
-MAX_INTERIM = 20
-WRITE_HIGH_BYTES = 128 << 10
-WRITE_LOW_BYTES = 32 << 10
+MAX_HEAD_BYTES: Final = 256 << 10
+MAX_INTERIM: Final = 20
+WRITE_HIGH_BYTES: Final = 128 << 10
+WRITE_LOW_BYTES: Final = 32 << 10
 
-_IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
+_IDLE: Final = 0
+_HEAD: Final = 1
+_LENGTH: Final = 2
+_CHUNKS: Final = 3
+_CLOSE: Final = 4
+_TUNNEL: Final = 5
 
 
 class BackendConnection(Outgoing):

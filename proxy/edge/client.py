@@ -7,7 +7,7 @@ would take the answer with it.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.core.forwarding import Peer
 from proxy.core.message import Refusal, RequestHead, parse_request_head
@@ -21,12 +21,17 @@ from proxy.edge.relay import Relay
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
 
-_HEAD, _BODY, _WAIT, _LINGER, _TUNNEL, _CLOSED = range(6)
-MAX_PIPELINED_BYTES = 64 << 10
-WRITE_HIGH_BYTES = 128 << 10
-WRITE_LOW_BYTES = 32 << 10
-LINGER_S = 2.0
-UNHEARD_S = 1.0
+_HEAD: Final = 0
+_BODY: Final = 1
+_WAIT: Final = 2
+_LINGER: Final = 3
+_TUNNEL: Final = 4
+_CLOSED: Final = 5
+MAX_PIPELINED_BYTES: Final = 64 << 10
+WRITE_HIGH_BYTES: Final = 128 << 10
+WRITE_LOW_BYTES: Final = 32 << 10
+LINGER_S: Final = 2.0
+UNHEARD_S: Final = 1.0
 
 
 class ClientConnection(Outgoing):

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.model import Limits, Side, Snapshot
 from proxy.edge.answers import HttpDate
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
 
 # Bodies held in memory for shadows, comparisons and second writes, over the whole worker.
-MAX_HELD_BYTES = 256 << 20
+MAX_HELD_BYTES: Final = 256 << 20
 
 
 class Edge:

@@ -7,7 +7,7 @@ connection could be made. Everything else is told to its sink, once.
 """
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.message import CHUNKED, ResponseHead
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from proxy.edge.backend import BackendConnection
     from proxy.edge.pool import Pool
 
-IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
-_NO_LIMIT = float("inf")
+IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+_NO_LIMIT: Final = float("inf")
 
 
 class Sink(Protocol):

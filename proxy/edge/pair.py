@@ -7,7 +7,7 @@ memory, is skipped with its reason and what it kept is let go.
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.edge.exchange import Exchange
     from proxy.edge.table import Service
 
-_NOT_ASKED = ExchangeRecord(status=0, ms=0.0, failure="not_asked")
+_NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure="not_asked")
 
 
 class Pair:

@@ -11,6 +11,7 @@ lives at most MAX_AGE_S, so that a change in DNS takes effect.
 import asyncio
 import ssl
 from collections import deque
+from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.core.model import Backend, BackendTls, Failure, FailureKind
@@ -20,18 +21,18 @@ from proxy.edge.names import HostName, is_address
 from proxy.edge.outbox import Outbox
 from proxy.edge.wheel import Timed, Wheel
 
-MAX_WAITING = 1024
-IDLE_S = 60.0
+MAX_WAITING: Final = 1024
+IDLE_S: Final = 60.0
 # A backend may close an idle connection while a request is on its way. What cannot be sent twice
 # goes only over a connection used this recently.
-FRESH_S = 1.0
-MAX_AGE_S = 300.0
-EJECT_AFTER = 5
+FRESH_S: Final = 1.0
+MAX_AGE_S: Final = 300.0
+EJECT_AFTER: Final = 5
 # So long no shadow tries again to connect where a connection could not be made.
-REFUSED_S = 0.25
-EJECT_S = 10.0
-EJECT_MAX_S = 300.0
-MAX_EJECTIONS = 16
+REFUSED_S: Final = 0.25
+EJECT_S: Final = 10.0
+EJECT_MAX_S: Final = 300.0
+MAX_EJECTIONS: Final = 16
 
 
 class Endpoint:

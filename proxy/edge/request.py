@@ -1,7 +1,7 @@
 """A client's request as it is sent on: its head for each side, its draw, its override."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import (
     Peer,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.edge.context import Edge
     from proxy.edge.table import Service
 
-_SHADOW_END = b"Banyan-Role: shadow\r\n\r\n"
+_SHADOW_END: Final = b"Banyan-Role: shadow\r\n\r\n"
 NO_PARAMS: Mapping[str, str] = {}
 
 
@@ -165,4 +165,4 @@ class ForwardedRequest:
         return b"\nif-" in lower or b"\nrange:" in lower
 
 
-_SIDES = {b"legacy": Side.LEGACY, b"new": Side.NEW}
+_SIDES: Final = {b"legacy": Side.LEGACY, b"new": Side.NEW}

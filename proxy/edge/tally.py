@@ -7,17 +7,19 @@ dropped and counted.
 
 from bisect import bisect_left
 from collections import deque
+from typing import Final
 
 from proxy.core.messages import LATENCY_BOUNDS_S, Counts, Observation
 from proxy.core.model import FailureKind, Phase, Side
 
-MAX_OBSERVATIONS = 8192
-FAILURE_CODES = {kind: 1000 + at for at, kind in enumerate(FailureKind)}
-_CODE_NAMES = {code: kind.value for kind, code in FAILURE_CODES.items()}
-_SIDES = (Side.LEGACY, Side.NEW)
-LEGACY, NEW = 0, 1
-_PHASE_STEP = 4096
-_SIDE_STEP = 2048
+MAX_OBSERVATIONS: Final = 8192
+FAILURE_CODES: Final = {kind: 1000 + at for at, kind in enumerate(FailureKind)}
+_CODE_NAMES: Final = {code: kind.value for kind, code in FAILURE_CODES.items()}
+_SIDES: Final = (Side.LEGACY, Side.NEW)
+LEGACY: Final = 0
+NEW: Final = 1
+_PHASE_STEP: Final = 4096
+_SIDE_STEP: Final = 2048
 
 
 class Tally:

@@ -3,7 +3,7 @@
 A side that ends its half is passed on as such; a tunnel without a byte for an hour is cut.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import switching_bytes
 from proxy.core.message import ResponseHead
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from proxy.edge.backend import BackendConnection
     from proxy.edge.client import ClientConnection
 
-IDLE_S = 3600.0
+IDLE_S: Final = 3600.0
 
 
 class Tunnel(Timed):

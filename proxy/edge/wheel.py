@@ -7,8 +7,9 @@ moves it at once. Resolution is one tick (50 ms); a deadline is never met early.
 
 import asyncio
 import time
+from typing import Final
 
-TICK_S = 0.05
+TICK_S: Final = 0.05
 
 
 class Timed:

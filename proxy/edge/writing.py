@@ -7,7 +7,7 @@ journal takes over that delivery. Until then a second write that fails is an err
 flag.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.message import Refusal, ResponseHead
 from proxy.core.model import Side
@@ -20,7 +20,7 @@ from proxy.edge.table import MAX_PARKED, Service
 if TYPE_CHECKING:
     pass
 
-MAX_HELD_ANSWER_BYTES = 64 << 10
+MAX_HELD_ANSWER_BYTES: Final = 64 << 10
 
 
 class WriteRelay(Relay):
