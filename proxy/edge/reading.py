@@ -24,7 +24,7 @@ class ReadRelay(Relay):
 
     is_read = True
 
-    plan = ReadPlan(Side.LEGACY)
+    plan: ReadPlan  # from `begin` on
     shadow_counted = False  # among the route's shadows in flight
     falling_back = False
 

@@ -10,7 +10,6 @@ flag.
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.message import Refusal, ResponseHead
-from proxy.core.model import Side
 from proxy.core.planning import WritePlan
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import code_of
@@ -28,7 +27,7 @@ class WriteRelay(Relay):
 
     is_read = False
 
-    plan = WritePlan(Side.LEGACY)
+    plan: WritePlan  # from `begin` on
     to_new = False
     parked = False
     counted = False  # among the route's writes under way
