@@ -12,6 +12,9 @@ import pytest
 if tree := os.environ.get("BANYAN_TEST_TREE"):
     os.environ["BANYAN_TEST_TREE"] = os.path.abspath(tree)
     sys.path.insert(0, os.environ["BANYAN_TEST_TREE"])
+    from proxy.edge.build import is_compiled
+
+    assert is_compiled(), f"BANYAN_TEST_TREE={tree} has no compiled data plane"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
