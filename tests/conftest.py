@@ -5,6 +5,7 @@ that is under test.
 """
 
 import os
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,11 @@ if tree := os.environ.get("BANYAN_TEST_TREE"):
     from proxy.edge.build import is_compiled
 
     assert is_compiled(), f"BANYAN_TEST_TREE={tree} has no compiled data plane"
+
+# A suite that is started in the background ignores SIGINT, and its children would inherit that:
+# what Ctrl-C does could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
