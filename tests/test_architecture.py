@@ -21,9 +21,9 @@ MAX_LINES = 450
 LAYERS = {
     "comparators": (),
     "proxy.core": (),
-    "proxy.config": ("proxy.core",),
+    "proxy.config": ("proxy.core", "comparators"),
     "proxy.edge": ("proxy.core",),
-    "proxy.store": ("proxy.core",),
+    "proxy.store": ("proxy.core", "comparators"),
     "proxy.observe": ("proxy.core", "comparators"),
     "proxy.admin": ("proxy.core", "proxy.observe"),
     "proxy.control": (
