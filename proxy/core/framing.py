@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from proxy.core.messages import MAX_MESSAGE_BYTES, FromWorker, ToWorker
+from proxy.core.messages import MAX_MESSAGE_BYTES, Batch, FromWorker, Judged, ToWorker
 
 HEADER_BYTES: Final = 4
 
@@ -23,7 +23,7 @@ class LinkError(Exception):
     """The peer sent what is not a message of the link."""
 
 
-def frame(message: ToWorker | FromWorker) -> bytes:
+def frame(message: msgspec.Struct) -> bytes:
     """The bytes of one message, its length in front. Raises LinkError if it is too long."""
     buffer = bytearray(HEADER_BYTES)
     _encoder.encode_into(message, buffer, HEADER_BYTES)
@@ -73,3 +73,13 @@ def worker_unframer() -> Unframer[ToWorker]:
 def controller_unframer() -> Unframer[FromWorker]:
     """What the controller reads with: decodes what workers send."""
     return Unframer(msgspec.msgpack.Decoder(FromWorker))
+
+
+def comparer_unframer() -> Unframer[Batch]:
+    """What a comparer reads with: decodes what workers send."""
+    return Unframer(msgspec.msgpack.Decoder(Batch))
+
+
+def judged_unframer() -> Unframer[Judged]:
+    """What a worker reads with from a comparer."""
+    return Unframer(msgspec.msgpack.Decoder(Judged))

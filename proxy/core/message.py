@@ -342,3 +342,13 @@ def diagnose_request(head: bytes) -> Refusal:
         if not re.fullmatch(_VALUE + rb"*", value):
             return Refusal(400, "header_value", "a header value holds a control character")
     return Refusal(400, "line_ending", "a header line does not end in CRLF")
+
+
+def header_pairs(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """The header lines of a valid head as names and values, in order, decoded as Latin-1."""
+    pairs = []
+    for line in raw.decode("latin-1").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            pairs.append((name, value.strip(" \t")))
+    return tuple(pairs)

@@ -14,7 +14,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First message of a worker (role "worker") or a comparer (role "comparer")."""
+    """First message of a worker (role "worker")."""
 
     role: str
     slot: int
@@ -102,14 +102,74 @@ class Observation(msgspec.Struct, frozen=True, array_like=True):
     write: bool = False
 
 
+class AnswerRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One side's answer as it came: the head with its closing empty line, the decoded body."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+class Suspect(msgspec.Struct, frozen=True, array_like=True):
+    """Answers that are not the same bytes, on their way from a worker to a comparer.
+
+    `kind` says which: "read" is legacy's and new's answer to a client's request; "control" is
+    legacy's answer and its answer to the same request again; "again" is that, and beside it both
+    sides' second answers where new was asked again as well. `id` is unique among all workers;
+    `askable` says that the worker could ask this request again.
+    """
+
+    id: int
+    kind: str
+    askable: bool
+    observation: Observation
+    legacy: AnswerRecord
+    new: AnswerRecord | None = None
+    legacy_again: AnswerRecord | None = None
+    new_again: AnswerRecord | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, tag="batch"):
+    """Suspects for a comparer, answered by Judged with the same number."""
+
+    slot: int
+    number: int
+    suspects: list[Suspect]
+
+
+class Judged(msgspec.Struct, frozen=True, tag="judged"):
+    """A comparer is done with a batch: what came of it goes to the controller."""
+
+    number: int
+
+
+class AskAgain(msgspec.Struct, frozen=True, tag="ask"):
+    """Ask legacy, and new too, the request of a suspect once more.
+
+    Answered by a Suspect of kind "again" to a comparer, or by NotAsked.
+    """
+
+    id: int
+    new_too: bool
+
+
+class NotAsked(msgspec.Struct, frozen=True, tag="not_asked"):
+    """An AskAgain that came to nothing: the limits of the shadow are spent, or a side failed."""
+
+    slot: int
+    id: int
+    reason: str
+
+
 class Counts(msgspec.Struct, frozen=True, array_like=True):
     """What one route did in this worker since the last report. Never shed.
 
     `requests` counts by "phase|side|code" (code is the status, or the failure kind),
     `latency` is per side a sparse histogram {bucket index: count} over LATENCY_BOUNDS_S,
-    `skipped` counts by reason, `comparisons` by first-rung result ("equal", "differing",
-    "both_failed"), `eligible` the reads that could have been compared. `client_requests` counts
-    each client request once, however many sides it went to.
+    `skipped` counts by reason, `comparisons` by first-rung result ("equal", "both_failed",
+    "new_failed", "differing": what becomes of that a comparer says, "control_equal": legacy was
+    asked twice and answered the same), `eligible` the reads that could have been compared.
+    `client_requests` counts each client request once, however many sides it went to.
     """
 
     route: str
@@ -142,8 +202,8 @@ class Bye(msgspec.Struct, frozen=True, tag="bye"):
     slot: int
 
 
-ToWorker = Full | States | EndpointHealth
-FromWorker = Hello | Applied | Quiet | Missing | Report | Bye
+ToWorker = Full | States | EndpointHealth | AskAgain
+FromWorker = Hello | Applied | Quiet | Missing | Report | NotAsked | Bye
 
 # Upper bounds of the latency buckets, in seconds: a factor of 1.2 apart from 100 µs to about 66 s,
 # so that a quantile read from them is off by at most 10 %. A last bucket has no bound.

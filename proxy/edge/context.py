@@ -5,15 +5,19 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from proxy.core.messages import Observation
 from proxy.core.model import Limits, Side, Snapshot
 from proxy.edge.answers import HttpDate
 from proxy.edge.outbox import Outbox
+from proxy.edge.repeating import Tickets
+from proxy.edge.shipping import Shipper
 from proxy.edge.table import Service, Table
 from proxy.edge.tally import Tallies
 from proxy.edge.wheel import Wheel
 
 if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
+    from proxy.edge.pair import Pair
 
 # Bodies held in memory for shadows, comparisons and second writes, over the whole worker.
 MAX_HELD_BYTES: Final = 256 << 20
@@ -43,9 +47,12 @@ class Edge:
         self.random_bits = random.SystemRandom().getrandbits(64)
         self.bits = random.Random(self.random_bits).getrandbits
         self.chance = random.Random(self.random_bits ^ 1).random
+        self.shipper: Shipper | None = None  # the way to the comparers, where there are any
+        self.tickets = Tickets(self)
         # Set by the worker: how the controller is told.
         self.tell_missing: Callable[[str, Side, str], None] = _nobody_missing
         self.tell_quiet: Callable[[str], None] = _nobody_quiet
+        self.tell_not_asked: Callable[[int, str], None] = _nobody_waits
 
     def apply_limits(self, snapshot: Snapshot) -> None:
         """Take over what a new table says about clients."""
@@ -62,6 +69,19 @@ class Edge:
             return False
         self.held_bytes += size
         return True
+
+    def compare_apart(self, pair: "Pair", observation: Observation) -> bool:
+        """Send a pair that is not alike to a comparer; False where there is none."""
+        shipper = self.shipper
+        if shipper is None:
+            return False
+        shipper.put(pair.service.live.tally, self.tickets.suspect(pair, observation))
+        return True
+
+    def ask_control(self, pair: "Pair") -> None:
+        """Ask legacy the request of this pair once more, to learn what differs by itself."""
+        if self.shipper is not None:
+            self.tickets.control(pair)
 
     def ask_missing(self, service: Service, side: Side, reason: str) -> None:
         """Have the flag missed(route, side) made durable; asked once until it is there."""
@@ -97,4 +117,8 @@ def _nobody_missing(route: str, side: Side, reason: str) -> None:
 
 
 def _nobody_quiet(route: str) -> None:
+    """Before the link is there."""
+
+
+def _nobody_waits(suspect: int, reason: str) -> None:
     """Before the link is there."""

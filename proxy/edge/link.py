@@ -12,12 +12,14 @@ from typing import cast
 from proxy.core.framing import LinkError, frame, worker_unframer
 from proxy.core.messages import (
     Applied,
+    AskAgain,
     Bye,
     EndpointHealth,
     FromWorker,
     Full,
     Hello,
     Missing,
+    NotAsked,
     Quiet,
     Report,
     States,
@@ -51,6 +53,7 @@ class Link(asyncio.Protocol):
         self.ready = asyncio.Event()
         edge.tell_missing = self._tell_missing
         edge.tell_quiet = self._tell_quiet
+        edge.tell_not_asked = self._tell_not_asked
         self.pools: dict[str, Pool] = {}
         self._health: dict[tuple[str, str], bool] = {}
 
@@ -136,6 +139,8 @@ class Link(asyncio.Protocol):
                     pool = self.pools.get(message.backend)
                     if pool is not None:
                         pool.set_health(message.url, message.up)
+                elif isinstance(message, AskAgain):
+                    self._edge.tickets.ask(message.id, message.new_too)
                 else:
                     self._inbox.put_nowait(message)
         except LinkError:
@@ -160,6 +165,9 @@ class Link(asyncio.Protocol):
         table = self._edge.table
         if table is not None:
             self._send(Quiet(slot=self._slot, route=route, revision=table.revision))
+
+    def _tell_not_asked(self, suspect: int, reason: str) -> None:
+        self._send(NotAsked(slot=self._slot, id=suspect, reason=reason))
 
     async def _apply_full(self, message: Full) -> None:
         edge = self._edge

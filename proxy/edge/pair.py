@@ -1,8 +1,9 @@
 """Both exchanges of one client request: what each came to, and whether they are alike.
 
-The worker does the first rung of comparing only: status, compared headers, body bytes. Bodies
-are kept up to the route's `shadow.max_body`; a pair that outgrows it, or for which there is no
-memory, is skipped with its reason and what it kept is let go.
+The worker does the first rung of comparing only: status, compared headers, body bytes. What is
+not alike goes to a comparer. Bodies are kept up to the route's `shadow.max_body`; a pair that
+outgrows it, or for which there is no memory, is skipped with its reason and what it kept is let
+go.
 """
 
 import re
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
-from proxy.core.messages import ExchangeRecord, Observation
+from proxy.core.messages import AnswerRecord, ExchangeRecord, Observation
 from proxy.core.model import Side
 from proxy.edge.tally import FAILURE_CODES, LEGACY, NEW
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
     from proxy.edge.exchange import Exchange
+    from proxy.edge.request import ForwardedRequest
     from proxy.edge.table import Service
 
 _NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure="not_asked")
@@ -30,18 +32,17 @@ class Pair:
         "at",
         "authoritative",
         "bodies",
+        "control",
         "decided",
         "edge",
         "heads",
         "held",
-        "method",
-        "path",
         "phase",
         "records",
+        "request",
         "service",
         "sizes",
         "skipped",
-        "trace_id",
         "write",
     )
 
@@ -49,17 +50,13 @@ class Pair:
         self,
         edge: "Edge",
         service: "Service",
-        method: str,
-        path: str,
-        trace_id: bytes,
+        request: "ForwardedRequest",
         authoritative: Side,
         write: bool,
     ) -> None:
         self.edge = edge
         self.service = service
-        self.method = method
-        self.path = path
-        self.trace_id = trace_id
+        self.request = request
         self.authoritative = authoritative
         self.write = write
         self.phase = service.phase
@@ -70,6 +67,7 @@ class Pair:
         self.records: list[ExchangeRecord | None] = [None, None]
         self.held = 0
         self.decided = False  # one side has failed: no body is needed to tell
+        self.control = False  # legacy is asked a second time, to learn what differs by itself
         compared = service.route.compare is not None and not write
         self.skipped = "" if compared else ("write" if write else "compare_off")
 
@@ -132,60 +130,96 @@ class Pair:
         )
 
     def conclude(self) -> None:
-        """Both sides are done: count the outcome, emit the Observation, let the bodies go."""
+        """Both sides are done: count the outcome, tell of it, let the bodies go."""
         tally = self.service.live.tally
         legacy = self.records[LEGACY] or _NOT_ASKED
         new = self.records[NEW] or _NOT_ASKED
         equal: bool | None = None
+        shipped = False
         if not self.skipped:
-            legacy_failed = failed(legacy)
-            new_failed = failed(new)
-            if legacy_failed and new_failed:
-                tally.comparison("both_failed")
-                self.skipped = "both_failed"
+            result = self._result(legacy, new)
+            equal = result == "equal"
+            if result == "legacy_failed":
+                # New cannot be blamed for it, and there is nothing to hold it against.
+                equal = None
+                self.skipped = result
+                tally.skip(result)
             else:
-                equal = not (legacy_failed or new_failed) and self._equal()
-                tally.comparison("equal" if equal else "differing")
+                tally.comparison(result)
+                if result == "both_failed":
+                    equal = None
+                    self.skipped = result
+                elif result == "differing":
+                    shipped = self.edge.compare_apart(self, self._observation(legacy, new, False))
+            if self.control and result in ("equal", "differing"):
+                self.edge.ask_control(self)
         elif not self.write:
             tally.skip(self.skipped)
-        self.edge.tallies.observe(
-            # By position: keywords cost as much as the rest of it.
-            Observation(
-                self.at,
-                self.service.route.name,
-                self.method,
-                self.path,
-                self.phase,
-                self.trace_id.decode("ascii"),
-                self.authoritative,
-                legacy,
-                new,
-                equal,
-                self.skipped,
-                self.write,
-            )
-        )
+        if not shipped:
+            self.edge.tallies.observe(self._observation(legacy, new, equal))
         if self.held:
             self.release()
 
-    def _equal(self) -> bool:
-        legacy, new = self.heads
-        if legacy is None or new is None:
-            return False
-        compare = self.service.route.compare
-        if legacy.status != new.status and (
-            compare is None
-            or compare.status == "exact"
-            or legacy.status // 100 != new.status // 100
-        ):
-            return False
+    def answer(self, at: int) -> AnswerRecord:
+        """One side's answer, of a pair that could be compared."""
+        head = self.heads[at]
+        assert head is not None
+        return AnswerRecord(head.status, head.raw, b"".join(self.bodies[at]))
+
+    def observation(self) -> Observation:
+        """Of a pair that could be compared."""
+        return self._observation(
+            self.records[LEGACY] or _NOT_ASKED, self.records[NEW] or _NOT_ASKED, None
+        )
+
+    def _observation(
+        self, legacy: ExchangeRecord, new: ExchangeRecord, equal: bool | None
+    ) -> Observation:
+        request = self.request
+        # By position: keywords cost as much as the rest of it.
+        return Observation(
+            self.at,
+            self.service.route.name,
+            request.method,
+            request.path,
+            self.phase,
+            request.trace.trace_id.decode("ascii"),
+            self.authoritative,
+            legacy,
+            new,
+            equal,
+            self.skipped,
+            self.write,
+        )
+
+    def _result(self, legacy: ExchangeRecord, new: ExchangeRecord) -> str:
+        if failed(legacy):
+            return "both_failed" if failed(new) else "legacy_failed"
+        if failed(new):
+            return "new_failed"
+        one, other = self.heads
+        if one is None or other is None:
+            return "differing"
         if self.sizes[LEGACY] != self.sizes[NEW]:
-            return False
-        legacy_body, new_body = self.bodies
-        if legacy_body != new_body and b"".join(legacy_body) != b"".join(new_body):
-            return False
-        pattern = self.service.compared
-        return pattern is None or _agree(pattern, legacy.raw, new.raw)
+            return "differing"
+        body, body_of_new = self.bodies
+        if body != body_of_new and b"".join(body) != b"".join(body_of_new):
+            return "differing"
+        agree = heads_agree(self.service, one.status, one.raw, other.status, other.raw)
+        return "equal" if agree else "differing"
+
+
+def heads_agree(
+    service: "Service", status: int, raw: bytes, other_status: int, other_raw: bytes
+) -> bool:
+    """The first rung, less the bodies: status and compared headers of two answers."""
+    compare = service.route.compare
+    if status != other_status and (
+        compare is None or compare.status == "exact" or status // 100 != other_status // 100
+    ):
+        return False
+    pattern = service.compared
+    return pattern is None or _agree(pattern, raw, other_raw)
 
 
 def failed(record: ExchangeRecord) -> bool:

@@ -5,7 +5,7 @@ given up rather than waited for. Each read that could have been compared and was
 with its reason.
 """
 
-from typing import TYPE_CHECKING
+from typing import Final
 
 from proxy.core.forwarding import accepts_event_stream, response_bytes
 from proxy.core.message import ResponseHead
@@ -15,8 +15,7 @@ from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair
 from proxy.edge.relay import SMALL_BODY_BYTES, Relay
 
-if TYPE_CHECKING:
-    pass
+_CONTROLLED: Final = ("GET", "HEAD")  # methods of which legacy may be asked twice
 
 
 class ReadRelay(Relay):
@@ -137,6 +136,8 @@ class ReadRelay(Relay):
             pair = self.make_pair(plan.answer, write=False)
             if conditional:
                 pair.skip("conditional")
+            elif service.noise > 0 and request.method in _CONTROLLED and request.framing == 0:
+                pair.control = self.edge.chance() < service.noise
             return pair
         return None
 

@@ -292,11 +292,7 @@ class Relay(Timed):
         return self.request.framing == 0 or (not self.streaming and self.body is not None)
 
     def make_pair(self, authoritative: Side, write: bool) -> Pair:
-        request = self.request
-        trace_id = request.trace.trace_id
-        return Pair(
-            self.edge, self.service, request.method, request.path, trace_id, authoritative, write
-        )
+        return Pair(self.edge, self.service, self.request, authoritative, write)
 
     def count(self, exchange: Exchange) -> None:
         """Count an exchange that is done."""

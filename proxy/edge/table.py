@@ -56,6 +56,7 @@ class Service:
         "legacy",
         "live",
         "new",
+        "noise",
         "override_header",
         "override_trust",
         "phase",
@@ -84,6 +85,7 @@ class Service:
         if route.override is not None:
             self.override_header = route.override.header.lower().encode("latin-1")
             self.override_trust = TrustCheck(route.override.networks)
+        self.noise = route.compare.noise if route.compare is not None else 0.0
         self.draw_of = drawer(route.name)
         header = sticky_header(route.sticky)
         self.sticky_header = header.encode("latin-1") if header is not None else None

@@ -1,9 +1,9 @@
 """A worker process: answers clients on its listening socket by the table the controller sends.
 
-`python -m proxy.edge.worker --slot N --listen-fd FD --link PATH [--workers N] [--grace S]
-[--tls-cert FILE --tls-key FILE]`. It accepts nothing before its first table. SIGTERM drains: what
-waits in the listening queue is still accepted, idle connections close, requests under way finish
-within the grace period, then exit 0. A second SIGTERM ends it at once.
+`python -m proxy.edge.worker --slot N --listen-fd FD --link PATH [--comparers PATH ...]
+[--workers N] [--grace S] [--tls-cert FILE --tls-key FILE]`. It accepts nothing before its first
+table. SIGTERM drains: what waits in the listening queue is still accepted, idle connections close,
+requests under way finish within the grace period, then exit 0. A second SIGTERM ends it at once.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import uvloop
 from proxy.edge.client import ClientConnection
 from proxy.edge.context import Edge
 from proxy.edge.link import Link
+from proxy.edge.shipping import Shipper
 
 BACKLOG = 4096
 
@@ -66,6 +67,9 @@ async def serve(options: argparse.Namespace) -> None:
             tasks.create_task(link.apply()),
             tasks.create_task(link.report()),
         ]
+        if options.comparers:
+            edge.shipper = Shipper(loop, options.slot, options.comparers)
+            owned += [tasks.create_task(lane.run()) for lane in edge.shipper.lanes]
         waits = [
             tasks.create_task(link.ready.wait()),
             stopped := tasks.create_task(stopping.wait()),
@@ -83,6 +87,9 @@ async def serve(options: argparse.Namespace) -> None:
         except TimeoutError:
             for client in list(edge.clients):
                 client.abort()
+        if edge.shipper is not None:
+            edge.shipper.pump()
+            edge.shipper.abandon()
         link.send_report(last=True)
         await link.flushed()
         for task in owned + waits:
@@ -152,6 +159,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--slot", type=int, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--link", required=True)
+    parser.add_argument("--comparers", nargs="*", default=[], help="the comparers' sockets")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--grace", type=float, default=30.0)
     parser.add_argument("--tls-cert")

@@ -30,7 +30,6 @@ DIFFERENCES = {
     "chunked": (
         sending(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n5\r\n\": 1}\r\n0\r\n\r\n"), True),
-    "server error": (replying(b"", "500 Internal Server Error"), False),
 }  # fmt: skip
 
 
@@ -50,6 +49,21 @@ async def test_both_answers_are_compared_byte_by_byte(
     assert proxy.worker.totals.observations[0].equal is equal
     result = "equal" if equal else "differing"
     assert proxy.worker.totals.comparisons == {f"/*|{result}": 1}
+
+
+@pytest.mark.parametrize("name", ["shadow-read", "0%", "dual-write"])
+async def test_a_server_error_of_new_differs_and_one_of_legacy_says_nothing(
+    proxy: Proxy, name: str
+) -> None:
+    proxy.legacy.handler, proxy.new.handler = SAME, replying(b"", "500 Internal Server Error")
+    await proxy.serve(route("/*", name, fallback=False))
+    async with await proxy.connect() as client:
+        await client.get("/")
+        await proxy.reported(lambda totals: totals.comparisons == {"/*|new_failed": 1})
+        proxy.legacy.handler, proxy.new.handler = proxy.new.handler, proxy.legacy.handler
+        await client.get("/")
+    await proxy.reported(lambda totals: totals.skipped == {"/*|legacy_failed": 1})
+    assert [each.equal for each in proxy.worker.totals.observations] == [False, None]
 
 
 async def test_status_may_be_compared_by_class(proxy: Proxy) -> None:

@@ -26,6 +26,7 @@ from proxy.core.messages import (
     Full,
     Hello,
     Missing,
+    NotAsked,
     Observation,
     Quiet,
     Report,
@@ -116,6 +117,7 @@ class Worker:
         self.applied: list[Applied] = []
         self.quiet: list[Quiet] = []
         self.missing: list[Missing] = []
+        self.not_asked: list[NotAsked] = []
         self.hellos: list[Hello] = []
         self.byes: list[Bye] = []
         self.answer_missing = True
@@ -363,6 +365,8 @@ class Worker:
                         self.grant_missing(plain)
                 elif name in self._states:
                     self._grant(message)
+            case NotAsked():
+                self.not_asked.append(message)
             case Report():
                 self.reports += 1
                 self.totals.add(message)
@@ -415,6 +419,7 @@ class Worker:
         self.applied = []
         self.quiet = []
         self.missing = []
+        self.not_asked = []
         self.byes = []
         self.answer_missing = True
 
