@@ -1,5 +1,8 @@
 """The scenarios of speed: pass-through, sizes, shadow and isolation, each with its bars."""
 
+import contextlib
+import http.client
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -128,10 +131,61 @@ def measure_isolation(stage: Stage, settings: Settings) -> list[Section]:
     return [section]
 
 
+def measure_comparing(stage: Stage, settings: Settings) -> list[Section]:
+    """The client's p99 while every shadowed answer of 160 kB diverges, beside `compare: null`."""
+    if not settings.chosen("banyan"):
+        return []
+    off, on = "compare: null", "every answer diverges"
+    targets = [
+        Target(off, "banyan shadow", request_file(stage, "/160k-off/")),
+        Target(on, "banyan shadow", request_file(stage, "/160k/")),
+    ]
+    found = saturate(stage, replace(settings, rounds=min(settings.rounds, 3)), targets[:1])
+    half = median_of(found[off], lambda one: one.per_second) / 2
+    sections = []
+    for title, rate in (("half of saturation", half), ("20 a second", 20.0)):
+        before = compared_pairs(stage.proxy("banyan shadow").admin)
+        latencies = at_rate(stage, settings, targets, {off: rate, on: rate})
+        judged, shed = (
+            after - former
+            for after, former in zip(
+                compared_pairs(stage.proxy("banyan shadow").admin), before, strict=True
+            )
+        )
+        section = latency_section(f"160 kB answers at {title}", latencies)
+        text = "p99 while all diverge, against compare: null"
+        bar = latency_bar(text, latencies[on], latencies[off])
+        share = judged / (judged + shed) if judged + shed else 0.0
+        if rate == half:
+            section.bars.append(replace(bar, bound=1.2, excused=False))
+            section.bars.append(Bar("share of the pairs that were judged", share, None, unit=""))
+        else:
+            section.bars.append(Bar("share of the pairs that were judged", share, 0.99, unit=""))
+        sections.append(section)
+    return sections
+
+
+def compared_pairs(admin: int) -> tuple[float, float]:
+    """How many pairs were judged and how many were shed, of all routes, by the metrics."""
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", admin, timeout=10)
+    ) as connection:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    judged = re.findall(r"^banyan_comparisons_total{[^}]*} (\S+)", text, re.MULTILINE)
+    shed = re.findall(
+        r'^banyan_skipped_total{[^}]*reason="(?:comparer_\w+|unverified)"} (\S+)',
+        text,
+        re.MULTILINE,
+    )
+    return sum(map(float, judged)), sum(map(float, shed))
+
+
 SCENARIOS: dict[str, Callable[[Stage, Settings], list[Section]]] = {
     "pass-through": measure_pass_through,
     "shadow": measure_shadow,
     "isolation": measure_isolation,
+    "comparing": measure_comparing,
     "sizes": measure_sizes,
     "memory": measure_memory,
 }

@@ -33,6 +33,7 @@ class Proxy:
     name: str
     port: int
     child: Child
+    admin: int = 0  # the port of Banyan's admin API
 
 
 class Stage:
@@ -92,6 +93,8 @@ class Stage:
         documents.mkdir()
         (documents / "16k.json").write_bytes(json_document(16 << 10))
         (documents / "64k.json").write_bytes(json_document(64 << 10))
+        for name in ("legacy", "new"):
+            (documents / f"160k-{name}.json").write_bytes(differing_document(160 << 10, name))
         small = json_document(SMALL_BYTES).decode()
         # Twenty headers in all, with the ten that every answer has.
         headers = ['add_header X-Response-Id "$request_id" always;']
@@ -197,7 +200,7 @@ def start_aiohttp(stage: Stage, name: str) -> Proxy:
 
 
 def start_banyan(stage: Stage, name: str) -> Proxy:
-    port = free_port()
+    port, admin = free_port(), free_port()
     # A new one each time: a state that is left over would decide the phases.
     directory = Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=stage.directory))
     config = directory / "routes.yaml"
@@ -205,7 +208,7 @@ def start_banyan(stage: Stage, name: str) -> Proxy:
         fill(
             "banyan.yaml",
             PORT=str(port),
-            ADMIN=str(free_port()),
+            ADMIN=str(admin),
             DIR=str(directory),
             PHASE="shadow-read" if name == "banyan shadow" else "legacy-only",
             **stage.addresses(),
@@ -218,7 +221,7 @@ def start_banyan(stage: Stage, name: str) -> Proxy:
         stage.shipped.environment,
     )
     wait_until("banyan serving", lambda: answers(port, "/api/start"), child)
-    return Proxy(name, port, child)
+    return Proxy(name, port, child, admin)
 
 
 STARTERS: dict[str, Callable[[Stage, str], Proxy]] = {
@@ -246,6 +249,20 @@ def answers(port: int, target: str) -> bool:
             return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def differing_document(size: int, side: str) -> bytes:
+    """A JSON list of orders of about that size: a timestamp an item and one price differ."""
+    moment = "2026-01-01T00:00:00.123456Z" if side == "legacy" else "2026-01-01T00:00:00.654321Z"
+    items: list[dict[str, object]] = []
+    length = 0
+    while length < size:
+        price = 20.01 if side == "new" and len(items) == 7 else 19.99
+        number = len(items)
+        item = {"id": 1000 + number, "name": f"item {number}", "price": price, "at": moment}
+        length += len(json.dumps(item))
+        items.append(item)
+    return json.dumps({"items": items}).encode()
 
 
 def json_document(size: int) -> bytes:

@@ -17,7 +17,6 @@ from typing import Any
 import click
 import msgspec
 
-from proxy.config.inactive import NOT_ACTIVE
 from proxy.core.explaining import Explanation, Request, explain
 from proxy.core.model import Backend, Compare
 
@@ -151,38 +150,29 @@ def lines(explanation: Explanation, backends: dict[str, Backend]) -> Iterator[tu
 
 
 def _rules(compare: Compare) -> Iterator[str]:
-    """The rules that are set, one a line; those that do nothing yet say so."""
-    for key, rule in _all_rules(compare):
-        later = ("defaults", "compare", key) in NOT_ACTIVE
-        yield f"{rule} (not active yet)" if later else rule
-
-
-def _all_rules(compare: Compare) -> Iterator[tuple[str, str]]:
+    """The rules that are set, one a line."""
     exact = compare.status == "exact"
-    yield "status", "status codes" if exact else "classes of status codes (2xx, 3xx...)"
+    yield "status codes" if exact else "classes of status codes (2xx, 3xx...)"
     if compare.headers:
-        yield "headers", "headers: " + ", ".join(compare.headers)
-    if ("defaults", "compare", "with") in NOT_ACTIVE:
-        yield "", "bodies, byte for byte"
-        if compare.with_ != "auto":
-            yield "with", f"bodies, with: {compare.with_}"
-    else:
-        yield "with", f"bodies, with: {compare.with_}"
+        yield "headers: " + ", ".join(compare.headers)
+    yield "bodies, by their content type" if compare.with_ == "auto" else (
+        f"bodies, with: {compare.with_}"
+    )
     if compare.ignore:
-        yield "ignore", "ignoring " + ", ".join(compare.ignore)
+        yield "ignoring " + ", ".join(compare.ignore)
     if compare.unordered:
-        yield "unordered", "in any order: " + ", ".join(compare.unordered)
+        yield "in any order: " + ", ".join(compare.unordered)
     for path, tolerance in compare.tolerance.items():
-        yield "tolerance", f"{path} within {tolerance:g}"
+        yield f"{path} within {tolerance:g}"
     for legacy, new in compare.rename.items():
-        yield "rename", f"{legacy} of legacy is {new} of new"
+        yield f"{legacy} of legacy is {new} of new"
     if compare.redact:
-        yield "redact", "by keyed hash alone: " + ", ".join(compare.redact)
+        yield "by keyed hash alone: " + ", ".join(compare.redact)
     if compare.noise:
         share = f"{compare.noise * 100:g} %"
-        yield "noise", f"noise: {share} of GET and HEAD are sent to legacy twice"
+        yield f"noise: {share} of GET and HEAD are sent to legacy twice"
     if compare.recheck:
-        yield "recheck", "a divergent GET is asked again before it counts"
+        yield "a divergent GET is asked again before it counts"
 
 
 def _request(method: str, url: str, headers: tuple[str, ...], client_ip: str) -> Request:

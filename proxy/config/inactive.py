@@ -10,23 +10,13 @@ from proxy.config.findings import Finding
 from proxy.config.places import Places
 from proxy.config.schema import FileModel
 
-_COMPARED = "status, headers and body bytes are compared as they are"
 _REVERTS = "no route goes back by itself"
 
 # Key path: what does not happen yet. Keys of `defaults` count in each route as well.
 NOT_ACTIVE: dict[tuple[str, ...], str] = {
-    ("comparers",): "no comparison process is started",
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
     ("telemetry", "otlp"): "no spans are exported",
     ("alerts",): "no webhook is called",
-    ("defaults", "compare", "ignore"): _COMPARED,
-    ("defaults", "compare", "unordered"): _COMPARED,
-    ("defaults", "compare", "tolerance"): _COMPARED,
-    ("defaults", "compare", "rename"): _COMPARED,
-    ("defaults", "compare", "redact"): "no body is kept or shown anywhere",
-    ("defaults", "compare", "noise"): "no request is sent to legacy twice",
-    ("defaults", "compare", "recheck"): "no request is asked again",
-    ("defaults", "compare", "with"): _COMPARED,
     ("defaults", "revert", "divergence"): _REVERTS,
     ("defaults", "revert", "errors"): _REVERTS,
     ("defaults", "revert", "latency"): _REVERTS,

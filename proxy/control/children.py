@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 FIRST_BACK_OFF_S = 0.1
 LONGEST_BACK_OFF_S = 5.0
@@ -25,7 +25,12 @@ class Child:
     """One process that the launcher keeps alive. `now` is in seconds of a monotonic clock."""
 
     def __init__(
-        self, name: str, module: str, arguments: Sequence[str], keep_fds: Sequence[int]
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        keep_fds: Sequence[int],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.restart_at: float | None = 0.0  # None while it runs, or is to stay down
@@ -34,6 +39,8 @@ class Child:
         # What is installed, whatever stands in the working directory.
         self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._keep_fds = tuple(keep_fds)
+        # What the operator has set goes before what we would set.
+        self._environment = {**(environment or {}), **os.environ}
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
 
@@ -47,6 +54,7 @@ class Child:
         self._process = subprocess.Popen(
             self._command,
             pass_fds=self._keep_fds,
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             process_group=0,
             # Runs between fork and exec of a process without threads.

@@ -10,11 +10,13 @@ import argparse
 import asyncio
 import contextlib
 import os
+import random
+import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +26,8 @@ from aiohttp import web
 
 from proxy.admin.app import make_app
 from proxy.config import Config, Finding, Loaded, changes_for_restart, lint, load_bytes
+from proxy.control.comparers import Comparers
+from proxy.control.evidence import Evidence
 from proxy.control.health import HealthChecks
 from proxy.control.ledger import Ledger
 from proxy.control.link import LinkServer, WorkerLink
@@ -34,22 +38,31 @@ from proxy.control.world import Decision, SlotJoined, SlotQuiet, TableLoaded, Wr
 from proxy.core.framing import LinkError, frame
 from proxy.core.messages import (
     Applied,
+    AskAgain,
     Bye,
     EndpointHealth,
     FromWorker,
     Full,
     Missing,
+    NotAsked,
     Quiet,
     Report,
     States,
 )
+from proxy.core.model import Compare, Route
+from proxy.observe.compared import Ruleset
 from proxy.observe.logging import configure_logging
 from proxy.observe.metrics import Aggregator
 from proxy.observe.observations import Observations
+from proxy.store.divergences import DivergenceStore, StoreBounds
+from proxy.store.divergences_sqlite import SqliteDivergences
+from proxy.store.redaction import redaction_key
+from proxy.store.state import StoreError
 
 FIRST_NAME = "first.yaml"  # as the launcher read it
 LAST_GOOD_NAME = "last-good.yaml"
 ADMIN_SHUTDOWN_S = 1.0
+DIVERGENCES_NAME = "divergences.db"
 STATE_WITHIN_S = 5.0  # then the file is read all the same, so that its errors are told
 
 log = structlog.get_logger("proxy.control")
@@ -62,18 +75,28 @@ class Controller:
         self._options = options
         self._path = Path(options.config)
         self._runtime = Path(options.runtime)
+        self._key = _redaction_key(Path(options.state).parent)
         self._first: Config | None = None  # of the launcher's life: some keys need a restart
         self._is_ready = False
         self._full: tuple[int, bytes] | None = None  # of a revision
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
-        self._observations = Observations(log)
+        self._evidence = Evidence(
+            self._counts, Observations(log), self._ask_again, self._open_divergences
+        )
+        self._comparers = Comparers(options.comparers, self._evidence.compared)
         self._link = LinkServer(options.slots, self)
         self._ledger = Ledger(options.slots, Path(options.state), self._publish)
         self._health = HealthChecks(self._health_changed)
         self._reloader = Reloader(self._path, self._loaded, self._refused)
         self._view = ControllerView(
-            options.config, self._ledger, self._roster, self._counts, self._link.disconnects
+            options.config,
+            self._ledger,
+            self._roster,
+            self._counts,
+            self._link.disconnects,
+            self._comparers,
+            self._evidence,
         )
 
     async def run(self) -> None:
@@ -84,6 +107,7 @@ class Controller:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stopping.set)
         link = socket.socket(fileno=self._options.link_fd)
+        results = socket.socket(fileno=self._options.results_fd)
         admin = socket.socket(fileno=self._options.admin_fd)
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -91,6 +115,8 @@ class Controller:
                 group.create_task(self._read_the_file()),
                 group.create_task(self._health.run()),
                 group.create_task(self._link.serve(link)),
+                group.create_task(self._comparers.serve(results)),
+                group.create_task(self._evidence.run()),
                 group.create_task(self._serve_admin(admin)),
             ]
             await stopping.wait()
@@ -185,7 +211,8 @@ class Controller:
         if decision.new_table:
             config = cast(Config, world.source)
             self._counts.retain(world.routes, time.monotonic())
-            self._observations.retain(world.routes)
+            self._evidence.retain(world.routes)
+            self._comparers.use(self._ruleset(world.generation, world.routes))
             framed = self._framed()
             if framed is None:
                 return
@@ -238,9 +265,8 @@ class Controller:
     def received(self, worker: WorkerLink, message: FromWorker) -> None:
         match message:
             case Report():
-                now = time.monotonic()
-                self._counts.apply(message, now)
-                self._observations.take(message.observations, now)
+                self._counts.apply(message, time.monotonic())
+                self._evidence.reported(message)
                 self._roster.reported(message)
             case Applied():
                 self._roster.applied(message)
@@ -249,6 +275,8 @@ class Controller:
                 self._ledger.submit(SlotQuiet(message.slot, message.route, message.revision))
             case Missing():
                 self._ledger.submit(WriteMissed(message.route, message.side, message.reason))
+            case NotAsked():
+                self._evidence.not_asked(message)
             case Bye():
                 log.info("worker drained", slot=worker.slot, worker_pid=worker.pid)
 
@@ -261,6 +289,30 @@ class Controller:
             with contextlib.suppress(OSError):
                 os.write(self._options.ready_fd, b"\n")
 
+    # Comparing
+
+    def _ruleset(self, generation: int, routes: Mapping[str, Route]) -> Ruleset:
+        rules: list[Compare] = []
+        numbers: dict[int, int] = {}  # many routes share one object
+        by_route: dict[str, int] = {}
+        for name, route in routes.items():
+            if route.compare is None:
+                continue
+            number = numbers.get(id(route.compare))
+            if number is None:
+                number = numbers[id(route.compare)] = len(rules)
+                rules.append(route.compare)
+            by_route[name] = number
+        return Ruleset(generation, rules, by_route, self._key, str(self._path.parent))
+
+    def _ask_again(self, slot: int, question: AskAgain) -> bool:
+        worker = self._link.workers.get(slot)
+        return worker is not None and worker.ask(question)
+
+    async def _open_divergences(self) -> DivergenceStore:
+        path = Path(self._options.state).with_name(DIVERGENCES_NAME)
+        return await SqliteDivergences.open(path, StoreBounds(), random.random)
+
     async def _serve_admin(self, admin: socket.socket) -> None:
         app = make_app(self._view, self._options.admin_host)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=ADMIN_SHUTDOWN_S)
@@ -270,6 +322,15 @@ class Controller:
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
+
+
+def _redaction_key(directory: Path) -> bytes:
+    """The installation's key; one for this life of the controller where it cannot be kept."""
+    try:
+        return redaction_key(directory)
+    except StoreError as error:
+        log.error("hashes of redacted values change at each restart", reason=str(error))
+        return secrets.token_bytes(32)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -291,6 +352,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", required=True, help="path of the SQLite store")
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--link-fd", type=int, required=True)
+    parser.add_argument("--results-fd", type=int, required=True)
+    parser.add_argument("--comparers", type=int, required=True)
     parser.add_argument("--admin-fd", type=int, required=True)
     parser.add_argument("--admin-host", help="what the admin API listens on; none: a Unix socket")
     parser.add_argument("--ready-fd", type=int, required=True)

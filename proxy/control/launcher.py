@@ -8,7 +8,8 @@ It holds no state worth losing and serves nothing itself. Rules:
 3. Drain: the launcher closes its copies of the listening sockets and only then asks the workers to
    stop. A worker's own copy keeps its queue alive until it has taken what is queued; the other
    order would leave clients queued at a socket that nobody accepts from any more.
-4. Workers go first, the controller last: it receives their last counts and their last alarms.
+4. Workers go first, then comparers, the controller last: it receives their last counts and their
+   last alarms.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ import structlog
 from proxy.config import Config, Finding, TcpAddress, load_bytes
 from proxy.config.source import UnreadableError, read_source
 from proxy.control.children import LOUD_AFTER_FAILURES, Child
-from proxy.control.runtime import LINK_NAME, private_directory
+from proxy.control.runtime import LINK_NAME, RESULTS_NAME, comparer_name, private_directory
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
 from proxy.observe.logging import configure_logging
 from proxy.store.opening import check_state
@@ -35,6 +36,12 @@ from proxy.store.state import StoreError
 
 FIRST_NAME = "first.yaml"
 MOST_DESCRIPTORS = 1 << 20
+# glibc gives the end of the heap back to the system at each free of a large piece of body, and
+# asks for it again, page by page, for the next one: half of the system time at 64 KiB bodies.
+MALLOC = {
+    "MALLOC_TOP_PAD_": str(16 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
 KILL_AFTER_GRACE_S = 5.0  # a worker gets this beyond its grace, the controller only this
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -57,6 +64,7 @@ class Options:
     ready_file: Path | None = None
     worker_module: str = "proxy.edge.worker"
     controller_module: str = "proxy.control.controller"
+    comparer_module: str = "proxy.observe.comparer"
 
 
 def serve(options: Options) -> int:
@@ -81,11 +89,20 @@ def serve(options: Options) -> int:
             cleanup.callback(admin.unlink)
             link = listen_link(str(runtime / LINK_NAME))
             cleanup.callback(link.close)
+            results = listen_link(str(runtime / RESULTS_NAME))
+            cleanup.callback(results.close)
+            suspects = [
+                listen_link(str(runtime / comparer_name(number)))
+                for number in range(config.comparers)
+            ]
+            for each in suspects:
+                cleanup.callback(each.close)
         except ListenError as error:
             raise StartError(str(error)) from error
         if options.ready_file:
             options.ready_file.unlink(missing_ok=True)
-        launcher = Launcher(options, config, public, admin, link, runtime)
+        inside = Inside(link, results, suspects, runtime)
+        launcher = Launcher(options, config, public, admin, inside)
         cleanup.callback(launcher.close)
         return launcher.run()
 
@@ -101,6 +118,16 @@ def _names_a_live_process(ready_file: Path) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The sockets between the processes, in the private directory."""
+
+    link: Listeners  # of the workers, at the controller
+    results: Listeners  # of the comparers, at the controller
+    suspects: list[Listeners]  # of the workers, at each comparer
+    runtime: Path
+
+
 class Launcher:
     """The loop over signals, deaths and restarts."""
 
@@ -110,8 +137,7 @@ class Launcher:
         config: Config,
         public: Listeners,
         admin: Listeners,
-        link: Listeners,
-        runtime: Path,
+        inside: Inside,
     ) -> None:
         self._options = options
         self._public = public
@@ -125,8 +151,12 @@ class Launcher:
         self._is_ready = False
         self._clean = True
         self._workers = [
-            _worker(options, config, slot, public.fileno(slot), runtime / LINK_NAME)
+            _worker(options, config, slot, public.fileno(slot), inside)
             for slot in range(config.workers)
+        ]
+        self._comparers = [
+            _comparer(options, number, each.fileno(0), inside)
+            for number, each in enumerate(inside.suspects)
         ]
         admin_host = (
             ["--admin-host", admin.address.host] if isinstance(admin.address, TcpAddress) else []
@@ -137,17 +167,19 @@ class Launcher:
             [
                 *("--config", str(options.config)),
                 *("--slots", str(config.workers)),
-                *("--link-fd", str(link.fileno(0))),
+                *("--link-fd", str(inside.link.fileno(0))),
+                *("--results-fd", str(inside.results.fileno(0))),
+                *("--comparers", str(config.comparers)),
                 *("--admin-fd", str(admin.fileno(0))),
                 *("--ready-fd", str(self._ready_write)),
-                *("--runtime", str(runtime)),
+                *("--runtime", str(inside.runtime)),
                 *("--state", str(config.state.sqlite_path)),
                 *("--log-format", config.telemetry.log_format),
                 *admin_host,
             ],
-            [link.fileno(0), admin.fileno(0), self._ready_write],
+            [inside.link.fileno(0), inside.results.fileno(0), admin.fileno(0), self._ready_write],
         )
-        self._children = [self._controller, *self._workers]
+        self._children = [self._controller, *self._workers, *self._comparers]
 
     def run(self) -> int:
         """Serve until a drain is done; 0 if every child ended by itself."""
@@ -156,6 +188,7 @@ class Launcher:
             self._log.info("draining", signal=signum.name, grace_s=self._options.grace_s)
             self._stop_accepting()
             self._drain(self._workers, self._options.grace_s + KILL_AFTER_GRACE_S)
+            self._drain(self._comparers, KILL_AFTER_GRACE_S)
             self._drain([self._controller], KILL_AFTER_GRACE_S)
         self._log.info("stopped", clean=self._clean)
         return 0 if self._clean else 1
@@ -287,17 +320,28 @@ class Launcher:
                 signal.signal(signum, handler)
 
 
-def _worker(options: Options, config: Config, slot: int, listen_fd: int, link: Path) -> Child:
+def _comparer(options: Options, number: int, listen_fd: int, inside: Inside) -> Child:
+    arguments = [
+        *("--number", str(number)),
+        *("--listen-fd", str(listen_fd)),
+        *("--controller", str(inside.runtime / RESULTS_NAME)),
+    ]
+    return Child(f"comparer {number}", options.comparer_module, arguments, [listen_fd])
+
+
+def _worker(options: Options, config: Config, slot: int, listen_fd: int, inside: Inside) -> Child:
+    sockets = [str(inside.runtime / comparer_name(n)) for n in range(config.comparers)]
     arguments = [
         *("--slot", str(slot)),
         *("--listen-fd", str(listen_fd)),
-        *("--link", str(link)),
+        *("--link", str(inside.runtime / LINK_NAME)),
+        *("--comparers", *sockets),
         *("--grace", f"{options.grace_s:g}"),
         *("--workers", str(config.workers)),
     ]
     if config.tls:
         arguments += ["--tls-cert", config.tls.cert, "--tls-key", config.tls.key]
-    return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd])
+    return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd], MALLOC)
 
 
 def _load(path: Path) -> tuple[Config, bytes]:

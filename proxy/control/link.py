@@ -14,7 +14,7 @@ import structlog
 
 from proxy.control.outbox import Outbox
 from proxy.core.framing import LinkError, controller_unframer
-from proxy.core.messages import EndpointHealth, FromWorker, Hello, States
+from proxy.core.messages import AskAgain, EndpointHealth, FromWorker, Hello, States
 
 HELLO_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 5.0
@@ -49,6 +49,12 @@ class WorkerLink:
         """Queue the health of an endpoint."""
         self._outbox.put_health(health)
         self._filled.set()
+
+    def ask(self, question: AskAgain) -> bool:
+        """Queue a request to ask again; False where too many wait already."""
+        taken = self._outbox.put_question(question)
+        self._filled.set()
+        return taken
 
     def close(self) -> None:
         """Disconnect it at once."""

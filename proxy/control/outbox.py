@@ -1,12 +1,15 @@
 """What a worker still has to be told: the newest table, the newest states, the newest health.
 
-Everything sent to a worker is declarative and the last word wins, so an outbox never grows beyond
-one of each: a worker that is slow skips what was overtaken. That is safe for a move of authority:
-a pause that was overtaken is never confirmed, because Quiet names the revision it answers.
+Everything that decides is declarative and the last word wins, so an outbox never grows beyond one
+of each, and a bounded number of questions: a worker that is slow skips what was overtaken. That is
+safe for a move of authority: a pause that was overtaken is never confirmed, because Quiet names
+the revision it answers.
 """
 
 from proxy.core.framing import frame
-from proxy.core.messages import EndpointHealth, States
+from proxy.core.messages import AskAgain, EndpointHealth, States
+
+MAX_QUESTIONS = 1000
 
 
 class Outbox:
@@ -16,9 +19,11 @@ class Outbox:
         self._full: bytes | None = None
         self._states: States | None = None
         self._health: dict[tuple[str, str], EndpointHealth] = {}
+        self._questions: list[AskAgain] = []
 
     def __bool__(self) -> bool:
-        return self._full is not None or self._states is not None or bool(self._health)
+        table = self._full is not None or self._states is not None
+        return table or bool(self._health) or bool(self._questions)
 
     def put_full(self, framed: bytes) -> None:
         """A new table with all its states: states of before are contained in it."""
@@ -37,12 +42,21 @@ class Outbox:
         """The newest health of one URL."""
         self._health[health.backend, health.url] = health
 
+    def put_question(self, question: AskAgain) -> bool:
+        """A request to ask again; False where too many wait already."""
+        if len(self._questions) >= MAX_QUESTIONS:
+            return False
+        self._questions.append(question)
+        return True
+
     def take(self) -> bytes:
         """Everything pending in the order in which it must arrive; empty afterwards."""
         parts = [] if self._full is None else [self._full]
         if self._states is not None:
             parts.append(frame(self._states))
         parts += [frame(each) for each in self._health.values()]
+        parts += [frame(each) for each in self._questions]
         self._full = self._states = None
+        self._questions.clear()
         self._health.clear()
         return b"".join(parts)

@@ -13,9 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LINK_NAME = "link.sock"
+RESULTS_NAME = "results.sock"
 PREFIX = "banyan-run-"
 LOCK_NAME = "lock"
 LONGEST_SOCKET_PATH_BYTES = 107  # sockaddr_un
+
+
+def comparer_name(number: int) -> str:
+    """The socket on which a comparer takes suspects."""
+    return f"compare{number}.sock"
 
 
 @contextlib.contextmanager
@@ -23,7 +29,7 @@ def private_directory() -> Iterator[Path]:
     """A fresh one, gone afterwards."""
     parent = Path(tempfile.gettempdir())
     # mkdtemp adds eight characters.
-    longest = len(os.fsencode(parent / f"{PREFIX}12345678" / LINK_NAME))
+    longest = len(os.fsencode(parent / f"{PREFIX}12345678" / comparer_name(255)))
     if longest > LONGEST_SOCKET_PATH_BYTES:
         parent = Path("/tmp")
     _remove_what_was_left(parent)

@@ -20,6 +20,8 @@ from proxy.admin.view import (
     SideName,
 )
 from proxy.config import Finding
+from proxy.control.comparers import Comparers
+from proxy.control.evidence import Evidence
 from proxy.control.ledger import Ledger
 from proxy.control.roster import Roster
 from proxy.control.world import World
@@ -39,6 +41,8 @@ class ControllerView:
         roster: Roster,
         counts: Aggregator,
         disconnects: Mapping[str, int],
+        comparers: Comparers,
+        evidence: Evidence,
     ) -> None:
         self.config_errors = 0
         self._file = file
@@ -46,6 +50,8 @@ class ControllerView:
         self._roster = roster
         self._counts = counts
         self._disconnects = disconnects
+        self._comparers = comparers
+        self._evidence = evidence
         self._loaded_at = datetime.now(UTC)
         self._findings: tuple[FindingView, ...] = ()
         self._last_error: ConfigError | None = None
@@ -104,6 +110,13 @@ class ControllerView:
         if world is not None and self._ledger.problem:
             # Clients are answered, by the last table: edits, moves and first missed writes wait.
             degraded.append(f"nothing can change until it is back: {self._ledger.problem}")
+        if self._comparers.connected < self._comparers.wanted:
+            degraded.append(
+                f"{self._comparers.connected} of {self._comparers.wanted} comparers are there: "
+                "what they have no room for is not compared"
+            )
+        if self._evidence.problem:
+            degraded.append(f"divergences are not kept: {self._evidence.problem}")
         return ReadyView.of(self._roster.views(self._generation()), reasons, degraded)
 
     def metrics(self) -> Iterator[str]:
@@ -117,6 +130,9 @@ class ControllerView:
             workers={worker.slot: worker.serving for worker in workers},
             restarts=self._roster.restarts(),
             link_disconnects=self._disconnects,
+            comparers=self._comparers.connected,
+            comparer_busy_s=self._evidence.busy_s,
+            divergences_dropped=self._evidence.drops(),
         )
         return self._counts.prometheus(fleet, time.monotonic())
 

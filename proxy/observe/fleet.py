@@ -18,6 +18,9 @@ class Fleet(msgspec.Struct, frozen=True):
     workers: Mapping[int, bool] = {}  # slot: serving or not
     restarts: Mapping[int, int] = {}  # by slot
     link_disconnects: Mapping[str, int] = {}  # by reason
+    comparers: int = 0  # connected
+    comparer_busy_s: float = 0.0
+    divergences_dropped: Mapping[str, int] = {}  # by reason
 
 
 def fleet_families(fleet: Fleet) -> Iterator[str]:
@@ -78,5 +81,26 @@ def fleet_families(fleet: Fleet) -> Iterator[str]:
         (
             (labels(reason=reason), count)
             for reason, count in sorted(fleet.link_disconnects.items())
+        ),
+    )
+    yield from family(
+        "banyan_comparers",
+        "gauge",
+        "Comparison processes that are there.",
+        [("", fleet.comparers)],
+    )
+    yield from family(
+        "banyan_comparer_busy_seconds_total",
+        "counter",
+        "Time that all comparers spent comparing.",
+        [("", round(fleet.comparer_busy_s, 6))],
+    )
+    yield from family(
+        "banyan_divergences_dropped_total",
+        "counter",
+        "Divergences that are not kept (they are counted all the same), by reason.",
+        (
+            (labels(reason=reason), count)
+            for reason, count in sorted(fleet.divergences_dropped.items())
         ),
     )

@@ -14,6 +14,7 @@ from proxy.observe.fleet import Fleet, fleet_families
 from proxy.observe.window import Reasons, RollingWindow, Window, cells_of, seconds_covered
 
 FORGET_AFTER_S = 600.0  # two or more scrapes see the last counts of a removed route
+SKIPPED_MARK = "skipped:"
 MAX_SERIES = 256  # of one family of one route
 
 # Every fourth bound from 0.5 ms on: a factor of about 2 from one `le` to the next.
@@ -24,7 +25,8 @@ LE_OF_BUCKET = tuple(
 )
 
 FAILURE_CODES = frozenset(kind.value for kind in FailureKind)
-COMPARISON_RESULTS = {"differing": "divergent"}  # the workers' word, the contract's
+# The workers' words, and the contract's: None where it is only said later what becomes of it.
+COMPARISON_RESULTS = {"new_failed": "divergent", "differing": None, "control_equal": None}
 
 
 class _Totals:
@@ -59,7 +61,9 @@ class _Totals:
         for key, count in counts.requests.items():
             self._add_request(key, count)
         for result, count in counts.comparisons.items():
-            _count(self.comparisons, COMPARISON_RESULTS.get(result, result), count)
+            name = COMPARISON_RESULTS.get(result, result)
+            if name is not None:
+                _count(self.comparisons, name, count)
         for reason, count in counts.skipped.items():
             _count(self.skipped, reason, count)
         for side, count in counts.errors.items():
@@ -111,21 +115,23 @@ class Aggregator:
     def apply(self, report: Report, now: float) -> None:
         """Add what one worker did since its last report."""
         for counts in report.counts:
-            if counts.route not in self._routes:
-                self._unknown_route += 1
-                continue
-            totals = self._routes[counts.route]
-            if totals is None:
-                totals = self._routes[counts.route] = _Totals()
-            totals.add(counts)
-            window = self._windows.get(counts.route)
-            if window is None:
-                window = self._windows[counts.route] = RollingWindow()
-            window.add(cells_of(counts, self._reasons), now)
+            self._count(counts, now)
         for reason, count in report.refused.items():
             _count(self._refused, reason, count)
         self._observations_dropped += report.observations_dropped
         self._connections[report.slot] = dict(report.connections)
+
+    def judged(self, route: str, result: str, now: float, number: int = 1) -> None:
+        """So many pairs were compared apart from the workers, or could not be judged after all.
+
+        `result` is "equal", "divergent", "noise" or "comparator_failed", or a reason for skipping
+        it after `skipped:`.
+        """
+        if result.startswith(SKIPPED_MARK):
+            counts = Counts(route, skipped={result.removeprefix(SKIPPED_MARK): number})
+        else:
+            counts = Counts(route, comparisons={result: number})
+        self._count(counts, now)
 
     def disconnected(self, slot: int) -> None:
         """A worker is gone: so are its connections."""
@@ -226,6 +232,19 @@ class Aggregator:
             "Reports about a route that is in no table any more; they are not counted elsewhere.",
             [("", self._unknown_route)],
         )
+
+    def _count(self, counts: Counts, now: float) -> None:
+        if counts.route not in self._routes:
+            self._unknown_route += 1
+            return
+        totals = self._routes[counts.route]
+        if totals is None:
+            totals = self._routes[counts.route] = _Totals()
+        totals.add(counts)
+        window = self._windows.get(counts.route)
+        if window is None:
+            window = self._windows[counts.route] = RollingWindow()
+        window.add(cells_of(counts, self._reasons), now)
 
     def _each(self, samples: Callable[[str, _Totals], Iterable[Sample]]) -> Iterator[Sample]:
         for route, totals in list(self._routes.items()):

@@ -13,12 +13,15 @@ import msgspec
 
 from proxy.core.messages import ExchangeRecord, Observation
 from proxy.core.model import FailureKind, Phase
+from proxy.observe.assessing import Assessment
 
 ROUTE_INTERVAL_S = 10.0
 LINES_AN_INTERVAL = 100
 
 DIVERGENCE = "divergence"
 FAILED_EXCHANGE = "failed_exchange"
+COMPARATOR_FAILED = "comparator_failed"
+MAX_PLACES = 3
 
 
 class Log(Protocol):
@@ -33,6 +36,7 @@ class Line(msgspec.Struct, frozen=True):
     event: str
     observation: Observation
     count: int
+    places: tuple[str, ...] = ()  # in which the answers differ
 
 
 class _Kept(msgspec.Struct):
@@ -57,15 +61,24 @@ class Observations:
     def take(self, observations: Iterable[Observation], now: float) -> None:
         """Log what is due of these; `now` in seconds of a clock that does not go back."""
         for observation in observations:
-            line = self.line(observation, now)
-            if line is not None:
-                self._log.warning(line.event, **fields(line))
+            if is_failed(observation):
+                self._say(self.line(FAILED_EXCHANGE, observation, now))
 
-    def line(self, observation: Observation, now: float) -> Line | None:
-        """The line due for this Observation, if one is."""
-        event = event_of(observation)
-        if event is None:
-            return None
+    def assessed(self, found: Assessment, now: float) -> None:
+        """Log what is due of a pair that was compared."""
+        if found.result == "divergent" and not is_failed(found.observation):
+            self._say(self.line(DIVERGENCE, found.observation, now, places_of(found)))
+        elif found.result == "comparator_failed":
+            self._say(self.line(COMPARATOR_FAILED, found.observation, now, (found.detail,)))
+
+    def _say(self, line: Line | None) -> None:
+        if line is not None:
+            self._log.warning(line.event, **fields(line))
+
+    def line(
+        self, event: str, observation: Observation, now: float, places: tuple[str, ...] = ()
+    ) -> Line | None:
+        """The line due for this event of an Observation, if one is."""
         key = (observation.route, event)
         kept = self._kept.get(key)
         due = kept is None or now - kept.spoke_at >= ROUTE_INTERVAL_S
@@ -76,7 +89,7 @@ class Observations:
             return None
         count = 1 + (kept.silent if kept else 0)
         self._kept[key] = _Kept(spoke_at=now)
-        return Line(event, observation, count)
+        return Line(event, observation, count, places)
 
     def _may_speak(self, now: float) -> bool:
         if now - self._interval_began >= ROUTE_INTERVAL_S:
@@ -87,11 +100,17 @@ class Observations:
         return True
 
 
-def event_of(observation: Observation) -> str | None:
-    """What an Observation is to the log: a divergence, a failed exchange, or nothing to tell."""
-    if any(_failed(record) for record in (observation.legacy, observation.new)):
-        return FAILED_EXCHANGE
-    return DIVERGENCE if observation.equal is False else None
+def is_failed(observation: Observation) -> bool:
+    """Whether a side gave no answer."""
+    return any(_failed(record) for record in (observation.legacy, observation.new))
+
+
+def places_of(found: Assessment) -> tuple[str, ...]:
+    """The first places of a divergence, noise aside."""
+    if found.divergence is None:
+        return ()
+    counted = [each for each in found.divergence.differences if not each.noise]
+    return tuple(f"{each.path} {each.kind}" for each in counted[:MAX_PLACES])
 
 
 def fields(line: Line) -> dict[str, Any]:
@@ -108,6 +127,7 @@ def fields(line: Line) -> dict[str, Any]:
         "new": _record(seen.new),
         "count": line.count,
         **({"write": True} if seen.write else {}),
+        **({"differs": list(line.places)} if line.places else {}),
     }
 
 

@@ -21,6 +21,6 @@ def verdict_of(window: Window) -> Verdict:
     pairs = "1 pair" if window.comparisons == 1 else f"{window.comparisons} pairs"
     return Verdict(
         "inconclusive",
-        f"{window.divergences} of {pairs} differed byte for byte in the last 5 minutes; no guard "
+        f"{window.divergences} of {pairs} diverged in the last 5 minutes; no guard "
         "judges that yet, so nothing is reverted or advanced by itself.",
     )

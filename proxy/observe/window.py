@@ -62,13 +62,19 @@ class Window(msgspec.Struct, frozen=True):
 
 
 # The cells of a slot: one small number per thing counted, so that a slot is one flat mapping.
-REQUESTS, EQUAL, DIFFERING, BOTH_FAILED, ELIGIBLE, LEGACY_ERRORS, NEW_ERRORS = range(7)
+REQUESTS, EQUAL, DIVERGENT, NOISE, BOTH_FAILED, ELIGIBLE, LEGACY_ERRORS, NEW_ERRORS = range(8)
 BUCKETS = len(LATENCY_BOUNDS_S) + 1  # the last one has no bound
-LEGACY_LATENCY = 7
+LEGACY_LATENCY = 8
 NEW_LATENCY = LEGACY_LATENCY + BUCKETS
 SKIPPED = NEW_LATENCY + BUCKETS
 
-COMPARISON_CELLS = {"equal": EQUAL, "differing": DIFFERING, "both_failed": BOTH_FAILED}
+COMPARISON_CELLS = {
+    "equal": EQUAL,
+    "divergent": DIVERGENT,
+    "new_failed": DIVERGENT,  # as the workers count it
+    "noise": NOISE,
+    "both_failed": BOTH_FAILED,
+}
 ERROR_CELLS = {"legacy": LEGACY_ERRORS, "new": NEW_ERRORS}
 LATENCY_CELLS = {"legacy": LEGACY_LATENCY, "new": NEW_LATENCY}
 
@@ -147,8 +153,9 @@ class RollingWindow:
         """The window at `now`, of a route that is watched since `since`."""
         self._turn(now)
         total = self._total
-        divergences = total.get(DIFFERING, 0)
-        comparisons = total.get(EQUAL, 0) + divergences + total.get(BOTH_FAILED, 0)
+        divergences = total.get(DIVERGENT, 0)
+        judged = total.get(EQUAL, 0) + total.get(NOISE, 0) + total.get(BOTH_FAILED, 0)
+        comparisons = judged + divergences
         eligible = total.get(ELIGIBLE, 0)
         legacy: dict[int, int] = {}
         new: dict[int, int] = {}

@@ -43,7 +43,7 @@ def estate() -> Estate:
             client_requests=4,
             requests={"shadow-read|legacy|200": 4},
             eligible=4,
-            comparisons={"equal": 2, "differing": 1},
+            comparisons={"equal": 2, "divergent": 1},
             errors={"new": 1},
             skipped={"sampled_out": 1},
             latency={"legacy": {30: 4}, "new": {40: 4}},
@@ -74,7 +74,7 @@ async def test_the_routes_are_in_the_contracts_form(client: Client) -> None:
         "advance": None,
         "verdict": {
             "state": "inconclusive",
-            "evidence": "1 of 3 pairs differed byte for byte in the last 5 minutes; no guard "
+            "evidence": "1 of 3 pairs diverged in the last 5 minutes; no guard "
             "judges that yet, so nothing is reverted or advanced by itself.",
         },
     }

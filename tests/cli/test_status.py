@@ -51,7 +51,7 @@ def busy_estate() -> Estate:
             "api-orders",
             client_requests=12_340,
             eligible=1000,
-            comparisons={"equal": 700, "differing": 50},
+            comparisons={"equal": 700, "divergent": 50},
             errors={"legacy": 1, "new": 23},
             latency={"legacy": {20: 90, 40: 10}, "new": {24: 90, 60: 10}},
         )
@@ -82,7 +82,7 @@ def test_nothing_is_cut_off_at_80_columns() -> None:
             estate.known[0].name,
             client_requests=99_000,
             eligible=99_000,
-            comparisons={"equal": 99_000, "differing": 88_000},
+            comparisons={"equal": 99_000, "divergent": 88_000},
             errors={"legacy": 45_000, "new": 45_000},
             latency=latency,
         )

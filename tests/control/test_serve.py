@@ -271,3 +271,57 @@ async def test_what_is_no_socket_is_never_removed(tmp_path: Path, content: str |
     assert "a file that is not a socket is in the way" in said
     assert path.exists()
     assert os.listdir(tmp_path).count("banyan.sock") == 1
+
+
+COMPARING = """
+listen: 127.0.0.1:0
+workers: 2
+comparers: {comparers}
+admin: {{listen: 127.0.0.1:0}}
+state: sqlite:state.db
+backends: {{legacy: {legacy}, new: {new}}}
+routes:
+  /a/*: {{phase: shadow-read, name: a, compare: {{noise: 0%, recheck: false}}}}
+"""
+
+
+async def test_a_comparer_that_is_killed_under_load_costs_its_batch_and_no_client(
+    tmp_path: Path,
+) -> None:
+    async with Backend("legacy") as legacy, Backend("new") as new:
+        text = COMPARING.format(legacy=legacy.url, new=new.url, comparers=2)
+        async with Serving(tmp_path, text) as serving:
+            stop = asyncio.Event()
+            answered = 0
+
+            async def client() -> None:
+                nonlocal answered
+                async with await Client.to(serving.address) as connection:
+                    while not stop.is_set():
+                        assert (await connection.get("/a/1")).body.startswith(b"legacy")
+                        answered += 1
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(4):
+                    group.create_task(client())
+                for _ in range(3):
+                    pid = serving.children()["comparer 0"]
+                    os.kill(pid, signal.SIGKILL)
+                    await serving.changes.until(
+                        lambda pid=pid: serving.children()["comparer 0"] != pid  # type: ignore[misc]  # bound early
+                    )
+                stop.set()
+
+            async def totals() -> tuple[int, dict[str, int]]:
+                route = await serving.admin("/api/v1/routes/a")
+                return route["window"]["comparisons"], route["window"]["skipped"]
+
+            compared, skipped = await totals()
+            deadline = asyncio.get_running_loop().time() + 10
+            while compared + sum(skipped.values()) < answered:
+                assert asyncio.get_running_loop().time() < deadline, (answered, compared, skipped)
+                await asyncio.sleep(0.05)
+                compared, skipped = await totals()
+            assert set(skipped) <= {"comparer_lost", "comparer_busy"}
+            assert compared > 0
+            assert (await serving.admin("/readyz"))["status"] in ("ready", "degraded")

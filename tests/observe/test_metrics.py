@@ -12,6 +12,7 @@ from proxy.observe.metrics import (
     LE_INDICES,
     LE_OF_BUCKET,
     MAX_SERIES,
+    SKIPPED_MARK,
     Aggregator,
     code_label,
     phase_label,
@@ -42,7 +43,7 @@ def test_reports_of_all_workers_are_added_up() -> None:
             "orders",
             client_requests=3,
             requests={"shadow-read|legacy|200": 3, "-1|new|timeout": 1},
-            comparisons={"equal": 1, "differing": 2},
+            comparisons={"equal": 1, "new_failed": 2, "differing": 7, "control_equal": 3},
             errors={"new": 1},
             skipped={"max_body": 1},
             events={"fallback": 1, "sticky_missing": 2},
@@ -207,3 +208,26 @@ def test_the_window_of_a_quiet_route_says_how_long_it_was_watched() -> None:
     assert made.window("orders", 5.0).requests == 3
     families(made, now=1000.0)
     assert made.window("orders", 1000.0).requests == 0
+
+
+def test_what_comparers_found_is_counted_and_shows_in_the_window() -> None:
+    made = aggregator()
+    made.apply(Report(0, counts=[Counts("orders", comparisons={"equal": 4}, eligible=10)]), 1.0)
+    for result in ("equal", "divergent", "noise", "comparator_failed"):
+        made.judged("orders", result, 1.0)
+    made.judged("orders", f"{SKIPPED_MARK}unverified", 1.0)
+    made.judged("orders", f"{SKIPPED_MARK}comparer_busy", 1.0, 2)
+    made.judged("gone", "divergent", 1.0)
+    found = families(made)
+    assert samples(found["banyan_comparisons"]) == {
+        ("orders", "equal"): 5,
+        ("orders", "divergent"): 1,
+        ("orders", "noise"): 1,
+        ("orders", "comparator_failed"): 1,
+    }
+    assert samples(found["banyan_skipped"]) == {
+        ("orders", "unverified"): 1,
+        ("orders", "comparer_busy"): 2,
+    }
+    window = made.window("orders", 2.0)
+    assert (window.comparisons, window.divergences, window.coverage) == (7, 1, 0.7)

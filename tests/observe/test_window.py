@@ -45,7 +45,7 @@ def test_every_count_of_a_report_is_shown() -> None:
             "orders",
             client_requests=10,
             eligible=8,
-            comparisons={"equal": 4, "differing": 1, "both_failed": 1},
+            comparisons={"equal": 3, "divergent": 1, "noise": 1, "both_failed": 1},
             errors={"legacy": 2, "new": 3},
             skipped={"sampled_out": 2, "too_large": 1},
             latency={"legacy": {0: 10}},

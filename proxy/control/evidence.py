@@ -1,0 +1,168 @@
+"""From what workers and comparers say to what is counted, kept and told of each pair.
+
+One object of the controller holds the parts: the Assessor decides, the counts go to the metrics,
+divergences to their store, a few lines to the log. The store is written to in batches by a task
+of its own; while it is out of reach divergences wait in a bounded queue, what does not fit is
+dropped and counted, and nothing else stops.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+
+from proxy.core.divergences import Divergence
+from proxy.core.messages import AskAgain, NotAsked, Report
+from proxy.core.model import Route
+from proxy.observe.assessing import Assessment, Assessor
+from proxy.observe.compared import Results
+from proxy.observe.metrics import SKIPPED_MARK, Aggregator
+from proxy.observe.observations import Observations
+from proxy.store.divergences import DivergenceStore
+from proxy.store.state import StoreError
+
+FLUSH_S: Final = 0.5
+SAVE_NOISE_S: Final = 30.0
+REOPEN_S: Final = 10.0
+MAX_QUEUED: Final = 5000
+MAX_BATCH: Final = 500
+
+log = structlog.get_logger("proxy.control")
+
+
+class Evidence:
+    """Owned by the controller. Everything but `run` is quick and never waits."""
+
+    def __init__(
+        self,
+        counts: Aggregator,
+        observations: Observations,
+        ask: Callable[[int, AskAgain], bool],
+        open_store: Callable[[], Awaitable[DivergenceStore]],
+    ) -> None:
+        self._counts = counts
+        self._observations = observations
+        self._open_store = open_store
+        self._assessor = Assessor(ask, self._assessed, secrets.randbits(16))
+        self._queue: deque[Divergence] = deque()
+        self.store: DivergenceStore | None = None  # None while it is out of reach
+        self.problem = ""  # why it is
+        self._dropped = 0  # divergences that never got to the store
+        self.busy_s = 0.0  # of all comparers
+
+    @property
+    def assessor(self) -> Assessor:
+        return self._assessor
+
+    def drops(self) -> dict[str, int]:
+        """Divergences that are not kept, by reason."""
+        kept = self.store.dropped() if self.store is not None else {}
+        return {**kept, "queue": self._dropped}
+
+    def retain(self, routes: Mapping[str, Route]) -> None:
+        """The table in force."""
+        self._assessor.retain(routes)
+        self._observations.retain(routes)
+
+    def reported(self, report: Report) -> None:
+        """What a worker counted and saw."""
+        now = time.monotonic()
+        for counts in report.counts:
+            self._assessor.counted(counts)
+        for observation in report.observations:
+            self._assessor.observed(observation)
+        self._observations.take(report.observations, now)
+
+    def compared(self, results: Results) -> None:
+        """What a comparer found."""
+        now = time.monotonic()
+        self.busy_s += results.busy_s
+        for route, count in results.dropped.items():
+            self._counts.judged(route, f"{SKIPPED_MARK}comparer_busy", now, count)
+        self._assessor.take(results, now)
+
+    def not_asked(self, message: NotAsked) -> None:
+        """A worker could not ask again."""
+        self._assessor.not_asked(message)
+
+    def _assessed(self, found: Assessment) -> None:
+        now = time.monotonic()
+        seen = found.observation
+        failed = seen.new.failure or seen.new.status >= 500
+        if found.result == "unverified":
+            self._counts.judged(seen.route, f"{SKIPPED_MARK}unverified", now)
+        elif not failed:  # the workers have counted those
+            self._counts.judged(seen.route, found.result, now)
+        if found.divergence is not None:
+            self._put(found.divergence)
+        self._observations.assessed(found, now)
+
+    def _put(self, divergence: Divergence) -> None:
+        if len(self._queue) >= MAX_QUEUED:
+            self._queue.popleft()
+            self._dropped += 1
+        self._queue.append(divergence)
+
+    async def run(self) -> None:
+        """Keep divergences and what is known of noise, until cancelled."""
+        try:
+            await self._keep()
+        finally:
+            await self._close()
+
+    async def _keep(self) -> None:
+        reopen_at = save_at = 0.0
+        while True:
+            now = time.monotonic()
+            self._assessor.expire(now)
+            if self.store is None and now >= reopen_at:
+                await self._open()
+                reopen_at, save_at = now + REOPEN_S, now + SAVE_NOISE_S
+            await self._flush()
+            if now >= save_at:
+                await self._save_noise()
+                save_at = now + SAVE_NOISE_S
+            await asyncio.sleep(FLUSH_S)
+
+    async def _open(self) -> None:
+        try:
+            self.store = await self._open_store()
+            self._assessor.learned(await self.store.load_noise())
+            self.problem = ""
+        except StoreError as error:
+            self._trouble(str(error))
+
+    async def _flush(self) -> None:
+        while self.store is not None and self._queue:
+            size = min(len(self._queue), MAX_BATCH)
+            batch = [self._queue.popleft() for _ in range(size)]
+            try:
+                await self.store.add(batch)
+            except StoreError as error:
+                self._dropped += len(batch)
+                self._trouble(str(error))
+                return
+            self.problem = ""
+
+    async def _save_noise(self) -> None:
+        if self.store is not None:
+            try:
+                await self.store.save_noise(self._assessor.knowledge())
+            except StoreError as error:
+                self._trouble(str(error))
+
+    def _trouble(self, reason: str) -> None:
+        if reason != self.problem:
+            log.error("divergences are not kept", reason=reason)
+        self.problem = reason
+
+    async def _close(self) -> None:
+        """The last ones too, at the end: a store answers within seconds or not at all."""
+        await self._flush()
+        await self._save_noise()
+        if self.store is not None:
+            await self.store.close()

@@ -1,0 +1,282 @@
+"""What a comparison counts as: equal, divergent, noise, or nothing that can be said.
+
+Comparers say in which places two answers differ; here what is known of a route's noise decides
+whether that counts, and whether the request is asked again before it does. Nothing here waits: an
+answer to a question comes as another message or not at all, and then its time runs out. Times are
+in seconds of a clock that does not go back.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from comparators.noise import Judgement, Place, RouteNoise, Verdict
+
+from comparators.model import Kind, Outcome
+from proxy.core.divergences import DifferenceRecord, Divergence, SideRecord, wildcarded
+from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
+from proxy.core.model import Phase, Route
+from proxy.observe.compared import Result, Results
+
+ANSWER_S: Final = 15.0  # a worker's shadow time-out, the way back, and a comparer's queue
+MAX_WAITING: Final = 10_000
+
+
+class Assessment(msgspec.Struct, frozen=True):
+    """What became of one pair. `divergence` is there for "divergent" and "noise"."""
+
+    result: str  # "equal", "divergent", "noise", "comparator_failed", or "unverified"
+    observation: Observation
+    divergence: Divergence | None = None
+    detail: str = ""
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """A divergence whose request is being asked again."""
+
+    result: Result
+    until: float
+
+
+class _Route:
+    """A route that compares, and what is known of it."""
+
+    def __init__(self, route: Route, noise: RouteNoise) -> None:
+        self.route = route
+        self.noise = noise
+        self.waiting = 0
+
+
+class Assessor:
+    """Takes what workers and comparers say; tells each Assessment to its owner, once."""
+
+    def __init__(
+        self,
+        ask: Callable[[int, AskAgain], bool],
+        tell: Callable[[Assessment], None],
+        salt: int,
+    ) -> None:
+        self._ask = ask  # False: that worker is not there
+        self._tell = tell
+        self._salt = salt & 0xFFFF
+        self._ids = itertools.count()
+        self._routes: dict[str, _Route] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._learned: dict[str, bytes] = {}  # from the store, until the route is there
+
+    # What there is
+
+    def learned(self, kept: Mapping[str, bytes]) -> None:
+        """What `knowledge` returned before a restart; routes that know nothing yet take it over."""
+        self._learned = dict(kept)
+        for each in self._routes.values():
+            if not each.noise:
+                each.noise = self._noise_of(each.route)
+
+    def retain(self, routes: Mapping[str, Route]) -> None:
+        """The table in force. A route whose digest changed begins to learn anew."""
+        before = self._routes
+        self._routes = {}
+        for name, route in routes.items():
+            if route.compare is None:
+                continue
+            old = before.get(name)
+            if old is not None and old.route.digest == route.digest:
+                old.route = route
+                self._routes[name] = old
+            else:
+                self._routes[name] = _Route(route, self._noise_of(route))
+
+    def knowledge(self) -> dict[str, bytes]:
+        """What is known of each route's noise, to be kept over a restart."""
+        return {
+            name: each.route.digest.encode() + each.noise.encode()
+            for name, each in self._routes.items()
+            if each.noise
+        }
+
+    def noise(self, route: str) -> RouteNoise | None:
+        """What is known of a route's noise."""
+        each = self._routes.get(route)
+        return each.noise if each else None
+
+    def _noise_of(self, route: Route) -> RouteNoise:
+        kept = self._learned.pop(route.name, b"")
+        digest = route.digest.encode()
+        if digest and kept.startswith(digest):
+            return RouteNoise.decode(kept[len(digest) :])
+        return RouteNoise()
+
+    # What is said
+
+    def counted(self, counts: Counts) -> None:
+        """Pairs that were the same bytes, of which only numbers come."""
+        each = self._routes.get(counts.route)
+        if each is not None:
+            each.noise.compared(counts.comparisons.get("equal", 0))
+            same = counts.comparisons.get("control_equal", 0)
+            if same:
+                each.noise.control((), same)
+
+    def observed(self, observation: Observation) -> None:
+        """A pair of which new failed and legacy did not: no body is needed to tell."""
+        each = self._routes.get(observation.route)
+        if observation.equal is not False or each is None:
+            return
+        new, legacy = observation.new, observation.legacy
+        if not _failed(new) or _failed(legacy):
+            return  # without a comparer nothing more is known of it
+        difference = DifferenceRecord("status", Kind.FAILURE.value, _outcome(legacy), _outcome(new))
+        divergence = self._divergence(observation, "divergent", (difference,))
+        self._tell(Assessment("divergent", observation, divergence))
+
+    def take(self, results: Results, now: float) -> None:
+        """What a comparer found."""
+        for result in results.results:
+            each = self._routes.get(result.observation.route)
+            if each is None:
+                continue
+            if result.kind == "read":
+                self._read(each, result, now)
+            elif result.kind == "control":
+                each.noise.control(result.control)
+            else:
+                self._again(each, result)
+
+    def not_asked(self, message: NotAsked) -> None:
+        """A request could not be asked again."""
+        waiting = self._pop(message.id)
+        if waiting is not None:
+            self._decide_without(waiting.result, message.reason)
+
+    def expire(self, now: float) -> None:
+        """Give up waiting where the time has run out."""
+        late = []
+        for suspect, waiting in self._waiting.items():  # in the order of their times
+            if waiting.until > now:
+                break
+            late.append(suspect)
+        for suspect in late:
+            each = self._pop(suspect)
+            if each is not None:
+                self._decide_without(each.result, "no answer in time")
+
+    # Deciding
+
+    def _read(self, each: _Route, result: Result, now: float) -> None:
+        if result.outcome == Outcome.COMPARATOR_FAILED.value:
+            self._tell(Assessment("comparator_failed", result.observation, None, result.detail))
+            return
+        each.noise.compared(1)
+        if result.outcome == Outcome.EQUAL.value:
+            self._tell(Assessment("equal", result.observation))
+            return
+        compare = each.route.compare
+        assert compare is not None
+        may_ask = result.askable and (compare.recheck or compare.noise > 0)
+        judgement = each.noise.judge(
+            _places(result),
+            recheck=compare.recheck,
+            can_ask=may_ask
+            and each.waiting < each.route.shadow.max_in_flight
+            and len(self._waiting) < MAX_WAITING,
+        )
+        if judgement.verdict is Verdict.ASK:
+            asked = AskAgain(result.id, judgement.new_too)
+            if self._ask(result.slot, asked):
+                self._waiting[result.id] = _Waiting(result, now + ANSWER_S)
+                each.waiting += 1
+                return
+            judgement = each.noise.judge(_places(result), recheck=compare.recheck, can_ask=False)
+        self._conclude(result, judgement, may_ask)
+
+    def _again(self, each: _Route, again: Result) -> None:
+        waiting = self._pop(again.id)
+        if waiting is None:
+            return
+        if again.outcome == Outcome.COMPARATOR_FAILED.value:
+            self._decide_without(waiting.result, again.detail)
+            return
+        recheck = None if again.differences is None else _places(again)
+        judgement = each.noise.asked(_places(waiting.result), again.control, recheck)
+        self._conclude(waiting.result, judgement, may_ask=True)
+
+    def _decide_without(self, result: Result, why: str) -> None:
+        each = self._routes.get(result.observation.route)
+        if each is None or each.route.compare is None:
+            return
+        recheck = each.route.compare.recheck
+        judgement = each.noise.judge(_places(result), recheck=recheck, can_ask=False)
+        self._conclude(result, judgement, may_ask=True, why=why)
+
+    def _conclude(self, result: Result, judgement: Judgement, may_ask: bool, why: str = "") -> None:
+        verdict = judgement.verdict
+        if verdict is Verdict.UNVERIFIED:
+            if may_ask:
+                self._tell(Assessment("unverified", result.observation, None, why))
+                return
+            # Asking again is switched off, or is not done for this method: it counts as it is.
+            verdict = Verdict.DIVERGENT
+        name = "divergent" if verdict is Verdict.DIVERGENT else "noise"
+        differences = tuple(
+            msgspec.structs.replace(each, noise=True) if _place(each) in judgement.noise else each
+            for each in result.differences or ()
+        )
+        divergence = self._divergence(result.observation, name, differences, result)
+        self._tell(Assessment(name, result.observation, divergence))
+
+    def _pop(self, suspect: int) -> _Waiting | None:
+        waiting = self._waiting.pop(suspect, None)
+        if waiting is not None:
+            each = self._routes.get(waiting.result.observation.route)
+            if each is not None and each.waiting:
+                each.waiting -= 1
+        return waiting
+
+    def _divergence(
+        self,
+        seen: Observation,
+        name: str,
+        differences: tuple[DifferenceRecord, ...],
+        result: Result | None = None,
+    ) -> Divergence:
+        number = next(self._ids) & 0xFFFFF
+        return Divergence(
+            id=f"{int(seen.at * 1000):011x}{number:05x}{self._salt:04x}",
+            at=seen.at,
+            route=seen.route,
+            method=seen.method,
+            target=seen.target,
+            phase=str(Phase(seen.phase)),
+            trace_id=seen.trace_id,
+            result=name,
+            legacy=_side(seen.legacy),
+            new=_side(seen.new),
+            differences=differences,
+            comparator=result.comparator if result else "",
+            truncated=result.truncated if result else False,
+            detail=result.detail if result else "",
+            legacy_answer=result.legacy_answer if result else None,
+            new_answer=result.new_answer if result else None,
+        )
+
+
+def _places(result: Result) -> list[Place]:
+    return list(dict.fromkeys(_place(each) for each in result.differences or ()))
+
+
+def _place(difference: DifferenceRecord) -> Place:
+    return wildcarded(difference.path), difference.kind
+
+
+def _side(record: ExchangeRecord) -> SideRecord:
+    return SideRecord(record.status, round(record.ms, 3), record.failure)
+
+
+def _failed(record: ExchangeRecord) -> bool:
+    return bool(record.failure) or record.status >= 500
+
+
+def _outcome(record: ExchangeRecord) -> str:
+    return record.failure or str(record.status)

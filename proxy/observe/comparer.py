@@ -1,0 +1,251 @@
+"""A comparer process: takes suspects from workers, compares, tells the controller.
+
+`python -m proxy.observe.comparer --number N --listen-fd FD --controller PATH`. It is the only
+process in which bodies are taken apart, and it is expendable:
+
+1. It is niced and the first to be killed when memory runs out; a crash loses the batches it had.
+2. One thing after the other, in one thread: a worker sends its next batch when one is judged, so
+   that the work that waits here is bounded by the number of workers.
+3. A comparison has COMPARISON_S, by SIGALRM: what takes longer is the comparator's failure.
+4. Until it has rules it reads nothing; workers then shed, counted.
+5. Results that no controller takes are kept up to a bound, then dropped and counted by route.
+"""
+
+import argparse
+import contextlib
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from proxy.core.framing import LinkError, Unframer, comparer_unframer, frame
+from proxy.core.messages import Batch, Judged
+from proxy.observe.compared import Result, Results, Ruleset, ruleset_unframer
+from proxy.observe.comparing import Comparing, OutOfTimeError
+
+COMPARISON_S = 3.0
+SEND_TIMEOUT_S = 5.0
+RECONNECT_S = 0.2
+READ_BYTES = 1 << 20
+MAX_KEPT_RESULTS = 5000
+MAX_MEMORY_BYTES = 2 << 30
+NICENESS = 10
+# Answers that are kept with a divergence: redacting a whole body costs as much as comparing it.
+RECORDS_A_SECOND = 20.0
+MAX_SAVED_RECORDS = 20.0
+
+
+class Allowance:
+    """So many a second, a few saved up: a token bucket. `now` in seconds that never go back."""
+
+    def __init__(self, per_second: float, most: float) -> None:
+        self._per_second = per_second
+        self._most = most
+        self._left = most
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed now."""
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Comparer:
+    """The loop over sockets."""
+
+    def __init__(self, number: int, listener: socket.socket, controller: str) -> None:
+        self._number = number
+        self._listener = listener
+        self._controller_path = controller
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._workers: dict[socket.socket, Unframer[Batch]] = {}
+        self._controller: socket.socket | None = None
+        self._rulesets = ruleset_unframer()
+        self._retry_at = 0.0
+        self._comparing = Comparing()
+        self._kept: deque[Result] = deque()
+        self._dropped: dict[str, int] = {}
+        self._busy_s = 0.0
+        self._records = Allowance(RECORDS_A_SECOND, MAX_SAVED_RECORDS)
+        self.is_told_to_stop = False
+
+    def run(self) -> None:
+        """Compare until told to stop, and what has come by then."""
+        while True:
+            self._connect()
+            ready = self._selector.select(0 if self.is_told_to_stop else RECONNECT_S)
+            if self.is_told_to_stop and not ready:
+                self._comparing.close()
+                return
+            for key, _ in ready:
+                one = key.fileobj
+                assert isinstance(one, socket.socket)
+                if one is self._listener:
+                    self._accept()
+                elif one is self._controller:
+                    self._read_rules(one)
+                else:
+                    self._read_batches(one)
+
+    # The controller
+
+    def _connect(self) -> None:
+        now = time.monotonic()
+        if self._controller is not None or now < self._retry_at:
+            return
+        self._retry_at = now + RECONNECT_S
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        fresh.settimeout(SEND_TIMEOUT_S)
+        try:
+            fresh.connect(self._controller_path)
+        except OSError:
+            fresh.close()
+            return
+        self._controller = fresh
+        self._rulesets = ruleset_unframer()
+        self._selector.register(fresh, selectors.EVENT_READ)
+        self._tell()
+
+    def _read_rules(self, controller: socket.socket) -> None:
+        try:
+            data = controller.recv(READ_BYTES)
+            if not data:
+                raise ConnectionError("the controller left")
+            for ruleset in self._rulesets.feed(data):
+                self._take_rules(ruleset)
+        except (OSError, LinkError):
+            self._disconnect()
+
+    def _take_rules(self, ruleset: Ruleset) -> None:
+        began = not self._comparing.has_rules
+        self._comparing.use(ruleset)
+        if began:
+            for worker in self._workers:
+                self._selector.register(worker, selectors.EVENT_READ)
+
+    def _disconnect(self) -> None:
+        if self._controller is not None:
+            self._selector.unregister(self._controller)
+            self._controller.close()
+            self._controller = None
+
+    def _tell(self) -> None:
+        """Everything that is kept, if somebody takes it."""
+        controller = self._controller
+        if controller is None or not (self._kept or self._dropped):
+            return
+        message = Results(self._number, list(self._kept), self._dropped, self._busy_s)
+        try:
+            controller.sendall(frame(message))
+        except OSError:
+            # It may have taken half of it; the other half is of no use to the next one.
+            self._disconnect()
+        self._kept.clear()
+        self._dropped = {}
+        self._busy_s = 0.0
+
+    def _keep(self, result: Result) -> None:
+        if len(self._kept) >= MAX_KEPT_RESULTS:
+            self._drop(self._kept.popleft().observation.route)
+        self._kept.append(result)
+
+    def _drop(self, route: str) -> None:
+        """A route whose rules are not here (yet), or a result that nobody took in time."""
+        if route in self._dropped or len(self._dropped) < MAX_KEPT_RESULTS:
+            self._dropped[route] = self._dropped.get(route, 0) + 1
+
+    def _may_record(self) -> bool:
+        return self._records.take(time.monotonic())
+
+    # The workers
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            worker, _ = self._listener.accept()
+            worker.settimeout(SEND_TIMEOUT_S)
+            self._workers[worker] = comparer_unframer()
+            if self._comparing.has_rules:
+                self._selector.register(worker, selectors.EVENT_READ)
+
+    def _read_batches(self, worker: socket.socket) -> None:
+        try:
+            data = worker.recv(READ_BYTES)
+            if not data:
+                raise ConnectionError("the worker left")
+            for batch in self._workers[worker].feed(data):
+                self._judge(batch)
+                self._tell()
+                worker.sendall(frame(Judged(batch.number)))
+        except (OSError, LinkError):
+            self._selector.unregister(worker)
+            del self._workers[worker]
+            worker.close()
+
+    def _judge(self, batch: Batch) -> None:
+        began = time.perf_counter()
+        for suspect in batch.suspects:
+            try:
+                with _time_limit(COMPARISON_S):
+                    result = self._comparing.result(batch.slot, suspect, self._may_record)
+            except OutOfTimeError as error:
+                result = self._comparing.failed(batch.slot, suspect, str(error))
+            if result is not None:
+                self._keep(result)
+            else:
+                self._drop(suspect.observation.route)
+        self._busy_s += time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    # Again and again, should somebody on the way swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _out_of_time(_: int, __: FrameType | None) -> None:
+    raise OutOfTimeError(f"took longer than {COMPARISON_S:g} s")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one comparer until SIGTERM. The launcher starts it."""
+    parser = argparse.ArgumentParser(prog="proxy.observe.comparer")
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--controller", required=True, help="the socket that takes results")
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGALRM, _out_of_time)
+    os.nice(NICENESS)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("500")
+    listener = socket.socket(fileno=options.listen_fd)
+    listener.setblocking(False)
+    comparer = Comparer(options.number, listener, options.controller)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        comparer.is_told_to_stop = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    comparer.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""One suspect after the other: answers in, redacted Results out. No socket, no clock.
+
+The rules of a route are compiled when it is first seen, and thrown away with the Ruleset. A
+comparator that raises, or that takes longer than the caller allows (`OutOfTimeError`, raised into
+it from outside), is a comparator that failed: never parity.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from comparators.compare import compare
+from comparators.custom import is_import_path
+from comparators.redaction import Redactor
+from comparators.rules import CompiledRules, compile_rules
+
+from comparators.model import Answer, Comparison, Difference, Outcome, Rules
+from proxy.core.divergences import DifferenceRecord, RecordedAnswer, wildcarded
+from proxy.core.message import header_pairs
+from proxy.core.messages import AnswerRecord, Suspect
+from proxy.observe.compared import Result, Ruleset
+from proxy.observe.custom_host import CustomComparator
+
+MAX_RECORDED_BYTES = 64 << 10
+CUSTOM_TIMEOUT_S = 1.0
+
+
+class OutOfTimeError(BaseException):
+    """Raised into a comparison by whoever runs it, when it takes too long.
+
+    No Exception, so that nothing on the way takes it for one of its own.
+    """
+
+
+class _Rules:
+    """The rules of some routes, ready to use."""
+
+    def __init__(self, rules: Rules, key: bytes, search_path: str) -> None:
+        self.compiled: CompiledRules = compile_rules(rules)
+        self.redactor = Redactor(key, rules.redact)
+        self.custom = (
+            CustomComparator(rules.with_, CUSTOM_TIMEOUT_S, search_path)
+            if is_import_path(rules.with_)
+            else None
+        )
+
+    def compare(self, legacy: Answer, new: Answer, method: str) -> Comparison:
+        try:
+            if self.custom is not None:
+                return self.custom.compare(legacy, new, self.compiled.rules)
+            return compare(legacy, new, self.compiled, method)
+        except MemoryError:
+            return Comparison(Outcome.COMPARATOR_FAILED, detail="out of memory")
+        except Exception as error:
+            # Ours never raise on any bytes (tests); if one does, it is a failure and not parity.
+            return Comparison(Outcome.COMPARATOR_FAILED, detail=type(error).__name__)
+
+    def close(self) -> None:
+        if self.custom is not None:
+            self.custom.close()
+
+
+class Comparing:
+    """Compares by the Ruleset it was given last."""
+
+    def __init__(self) -> None:
+        self._ruleset: Ruleset | None = None
+        self._rules: dict[int, _Rules | None] = {}  # by index; None: they cannot be compiled
+
+    @property
+    def has_rules(self) -> bool:
+        return self._ruleset is not None
+
+    def use(self, ruleset: Ruleset) -> None:
+        """Compare by these rules from now on."""
+        self.close()
+        self._ruleset = ruleset
+
+    def close(self) -> None:
+        """Stop what runs beside: the processes of comparators of the user's own."""
+        for rules in self._rules.values():
+            if rules is not None:
+                rules.close()
+        self._rules = {}
+
+    def result(self, slot: int, suspect: Suspect, may_record: Callable[[], bool]) -> Result | None:
+        """What becomes of it; None where its route is not in the rules any more.
+
+        `may_record` is asked whether the answers of a divergence may be kept with it.
+        """
+        rules = self._of(suspect.observation.route)
+        if rules is None:
+            return None
+        if suspect.kind == "read":
+            return self._read(slot, suspect, rules, may_record)
+        return self._again(slot, suspect, rules)
+
+    def failed(self, slot: int, suspect: Suspect, detail: str) -> Result | None:
+        """A comparison that was broken off."""
+        rules = self._of(suspect.observation.route)
+        if rules is None:
+            return None
+        comparison = Comparison(Outcome.COMPARATOR_FAILED, detail=detail)
+        return _result(slot, suspect, comparison, rules.redactor, [])
+
+    def _of(self, route: str) -> _Rules | None:
+        ruleset = self._ruleset
+        if ruleset is None or route not in ruleset.routes:
+            return None
+        index = ruleset.routes[route]
+        if index not in self._rules:
+            rules = msgspec.convert(ruleset.rules[index], Rules, from_attributes=True)
+            try:
+                self._rules[index] = _Rules(rules, ruleset.key, ruleset.search_path)
+            except ValueError:
+                self._rules[index] = None
+        return self._rules[index]
+
+    def _read(
+        self, slot: int, suspect: Suspect, rules: _Rules, may_record: Callable[[], bool]
+    ) -> Result:
+        assert suspect.new is not None
+        legacy, new = _answer(suspect.legacy), _answer(suspect.new)
+        method = suspect.observation.method
+        comparison = rules.compare(legacy, new, method)
+        recorded: tuple[RecordedAnswer | None, RecordedAnswer | None] = (None, None)
+        if (
+            comparison.outcome is Outcome.DIVERGENT
+            and len(legacy.body) + len(new.body) <= MAX_RECORDED_BYTES
+            and may_record()
+        ):
+            recorded = (_recorded(legacy, rules.redactor), _recorded(new, rules.redactor))
+        return _result(slot, suspect, comparison, rules.redactor, [], recorded)
+
+    def _again(self, slot: int, suspect: Suspect, rules: _Rules) -> Result:
+        """Legacy beside itself, and both second answers where there are two."""
+        assert suspect.legacy_again is not None
+        method = suspect.observation.method
+        legacy_again = _answer(suspect.legacy_again)
+        control = rules.compare(_answer(suspect.legacy), legacy_again, method)
+        places = [_place(each, rules.redactor) for each in control.differences]
+        if control.outcome is Outcome.COMPARATOR_FAILED or suspect.new_again is None:
+            return _result(slot, suspect, control, rules.redactor, places, differences=False)
+        recheck = rules.compare(legacy_again, _answer(suspect.new_again), method)
+        return _result(slot, suspect, recheck, rules.redactor, places)
+
+
+def _result(
+    slot: int,
+    suspect: Suspect,
+    comparison: Comparison,
+    redactor: Redactor,
+    control: list[tuple[str, str]],
+    recorded: tuple[RecordedAnswer | None, RecordedAnswer | None] = (None, None),
+    differences: bool = True,
+) -> Result:
+    observation = suspect.observation
+    return Result(
+        slot,
+        suspect.id,
+        suspect.kind,
+        suspect.askable,
+        msgspec.structs.replace(observation, target=redactor.target(observation.target)),
+        comparison.outcome.value,
+        [_shown(each, redactor) for each in comparison.differences] if differences else None,
+        list(dict.fromkeys(control)),
+        comparison.comparator,
+        comparison.truncated,
+        comparison.detail,
+        *recorded,
+    )
+
+
+def _answer(record: AnswerRecord) -> Answer:
+    return Answer(record.status, header_pairs(record.head), record.body)
+
+
+def _shown(difference: Difference, redactor: Redactor) -> DifferenceRecord:
+    shown = redactor.show(difference)
+    return DifferenceRecord(shown.path, shown.kind, shown.legacy, shown.new)
+
+
+def _place(difference: Difference, redactor: Redactor) -> tuple[str, str]:
+    shown = redactor.show(difference)
+    return wildcarded(shown.path), shown.kind
+
+
+def _recorded(answer: Answer, redactor: Redactor) -> RecordedAnswer:
+    content = decoded(answer)
+    body = redactor.body(content.text, content.kind) if content.text is not None else None
+    return RecordedAnswer(answer.status, redactor.headers(answer.headers), body)

@@ -1,0 +1,178 @@
+"""A comparer as a process: what it says of pairs, what it survives, and what it never lets out."""
+
+import signal
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from proxy.core.messages import Suspect
+from proxy.core.model import Compare
+from tests.harness.comparer import Comparer, answer, observation, suspect
+
+RULES = {"a": Compare(ignore=("$.at",))}
+
+
+async def test_it_says_what_differs_and_where(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(
+            7,
+            suspect(1, answer(b'{"at": 1, "price": 5}'), answer(b'{"at": 2, "price": 5}')),
+            suspect(2, answer(b'{"at": 1, "price": 5}'), answer(b'{"at": 2, "price": 6}')),
+        )
+        equal, divergent = await comparer.result(0), await comparer.result(1)
+        await comparer.changes.until(lambda: comparer.judged == [7])
+    assert (equal.id, equal.outcome, equal.differences) == (1, "equal", [])
+    assert (divergent.id, divergent.outcome) == (2, "divergent")
+    assert divergent.differences is not None
+    shown = [(d.path, d.kind, d.legacy, d.new) for d in divergent.differences]
+    assert shown == [("$.price", "value", "5", "6")]
+    assert divergent.legacy_answer is not None
+    assert divergent.legacy_answer.body is not None
+
+
+async def test_legacy_asked_twice_shows_what_differs_by_itself(tmp_path: Path) -> None:
+    one, two = answer(b'{"id": 1, "x": 1}'), answer(b'{"id": 2, "x": 1}')
+    new = answer(b'{"id": 3, "x": 2}')
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(
+            1,
+            Suspect(1, "control", False, observation(), one, None, two),
+            Suspect(2, "again", False, observation(), one, None, two, new),
+        )
+        control, again = await comparer.result(0), await comparer.result(1)
+    assert control.control == again.control == [("$.id", "value")]
+    assert control.differences is None
+    assert again.differences is not None
+    assert [each.path for each in again.differences] == ["$.id", "$.x"]
+
+
+async def test_no_secret_leaves_it(tmp_path: Path) -> None:
+    body = b'{"user": {"password": "hunter2-%d", "card": "4111 1111 1111 1111"}, "n": %d}'
+    cookie = "Set-Cookie: session=s3cr3t-cookie"
+    async with Comparer(tmp_path, {"a": Compare(headers=("set-cookie",))}) as comparer:
+        await comparer.connect()
+        comparer.send(
+            1,
+            suspect(
+                1,
+                answer(body % (1, 1), "application/json", 200, cookie),
+                answer(body % (2, 2), "application/json", 200, cookie + "2"),
+                target="/cards/4111111111111111",
+            ),
+        )
+        result = await comparer.result()
+    assert result.outcome == "divergent"
+    assert result.legacy_answer is not None
+    for secret in (b"hunter2", b"4111", b"s3cr3t"):
+        assert secret not in comparer.raw
+
+
+async def test_without_rules_it_takes_nothing_and_then_what_waited(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, None) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(1, answer(b"1"), answer(b"2")))
+        await comparer.changes.until(lambda: comparer._controllers, "its connection")
+        assert comparer.judged == []
+        comparer.send_rules(RULES)
+        await comparer.changes.until(lambda: comparer.judged == [1])
+
+
+async def test_a_route_without_rules_is_counted_and_not_judged(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(1, answer(b"1"), answer(b"2"), route="unknown"))
+        await comparer.changes.until(lambda: comparer.dropped == {"unknown": 1})
+        assert comparer.results == []
+
+
+async def test_results_wait_for_a_controller_that_is_away(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(1, answer(b"1"), answer(b"2")))
+        await comparer.result(0)
+        await comparer.close_controller()
+        comparer.send(2, suspect(2, answer(b"1"), answer(b"2")))
+        await comparer.changes.until(lambda: comparer.judged == [1, 2])
+        await comparer.open_controller()
+        # What was written into the broken connection may be gone; what came after it is not.
+        comparer.send(3, suspect(3, answer(b"1"), answer(b"2")))
+        await comparer.changes.until(lambda: any(each.id == 3 for each in comparer.results))
+
+
+async def test_what_has_come_before_sigterm_is_judged(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(1, answer(b"1"), answer(b"2")))
+        await comparer.result(0)
+        comparer.signal(signal.SIGTERM)
+        assert await comparer.exit_code() == 0
+
+
+async def test_killed_and_started_again_it_takes_up_its_socket(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(1, answer(b"1"), answer(b"2")))
+        await comparer.result(0)
+        comparer.signal(signal.SIGKILL)
+        await comparer.exit_code()
+        await comparer.changes.until(lambda: comparer.judged[-1:] == [-1], "the broken connection")
+        await comparer.connect()
+        comparer.send(2, suspect(2, answer(b"1"), answer(b"3")))
+        await comparer.start()
+        assert (await comparer.result(1)).id == 2
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 100, b"\x00\x00\x00\x02{}"])
+async def test_a_worker_that_talks_nonsense_is_left_and_others_are_served(
+    tmp_path: Path, garbage: bytes
+) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send_raw(garbage)
+        await comparer.changes.until(lambda: comparer.judged == [-1])
+        await comparer.connect()
+        comparer.send(1, suspect(1, answer(b"1"), answer(b"2")))
+        await comparer.result(0)
+
+
+CUSTOM = """
+    import os, time
+    from comparators import Difference, Kind
+
+    def good(legacy, new, rules):
+        if legacy.body[:1] != new.body[:1]:
+            yield Difference("$", Kind.VALUE, legacy.body.decode(), new.body.decode())
+
+    def raising(legacy, new, rules):
+        raise RuntimeError("no")
+
+    def hanging(legacy, new, rules):
+        time.sleep(60)
+
+    def dying(legacy, new, rules):
+        os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("name", ["raising", "hanging", "dying", "missing"])
+async def test_a_comparator_of_the_users_own_that_fails_is_never_parity(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine.py").write_text(textwrap.dedent(CUSTOM))
+    rules = {"a": Compare(with_=f"mine:{name}"), "b": Compare(with_="mine:good")}
+    async with Comparer(tmp_path, rules, str(tmp_path)) as comparer:
+        await comparer.connect()
+        comparer.send(
+            1,
+            suspect(1, answer(b"1"), answer(b"2")),
+            suspect(2, answer(b"1x"), answer(b"1y"), route="b"),
+            suspect(3, answer(b"1"), answer(b"2"), route="b"),
+        )
+        failed = await comparer.result(0)
+        assert (failed.outcome, failed.differences) == ("comparator_failed", [])
+        assert failed.detail
+        assert (await comparer.result(1)).outcome == "equal"
+        assert (await comparer.result(2)).outcome == "divergent"
