@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
-from proxy.core.messages import ExchangeRecord, Observation
+from proxy.core.messages import NOT_ASKED, ExchangeRecord, Observation
 from proxy.core.model import Side
 from proxy.edge.tally import FAILURE_CODES, LEGACY, NEW
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
     from proxy.edge.exchange import Exchange
+    from proxy.edge.request import ForwardedRequest
     from proxy.edge.table import Service
 
-_NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure="not_asked")
+_NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
 
 
 class Pair:
@@ -32,16 +33,15 @@ class Pair:
         "bodies",
         "decided",
         "edge",
+        "fell_back",
         "heads",
         "held",
-        "method",
-        "path",
         "phase",
         "records",
+        "request",
         "service",
         "sizes",
         "skipped",
-        "trace_id",
         "write",
     )
 
@@ -49,17 +49,13 @@ class Pair:
         self,
         edge: "Edge",
         service: "Service",
-        method: str,
-        path: str,
-        trace_id: bytes,
+        request: "ForwardedRequest",
         authoritative: Side,
         write: bool,
     ) -> None:
         self.edge = edge
         self.service = service
-        self.method = method
-        self.path = path
-        self.trace_id = trace_id
+        self.request = request
         self.authoritative = authoritative
         self.write = write
         self.phase = service.phase
@@ -70,6 +66,7 @@ class Pair:
         self.records: list[ExchangeRecord | None] = [None, None]
         self.held = 0
         self.decided = False  # one side has failed: no body is needed to tell
+        self.fell_back = False  # the side asked first has failed and the other one answers
         compared = service.route.compare is not None and not write
         self.skipped = "" if compared else ("write" if write else "compare_off")
 
@@ -148,21 +145,28 @@ class Pair:
                 tally.comparison("equal" if equal else "differing")
         elif not self.write:
             tally.skip(self.skipped)
+        request = self.request
+        trace = request.trace
         self.edge.tallies.observe(
             # By position: keywords cost as much as the rest of it.
             Observation(
                 self.at,
                 self.service.route.name,
-                self.method,
-                self.path,
+                request.method,
+                request.path,
                 self.phase,
-                self.trace_id.decode("ascii"),
+                trace.trace_id.decode("ascii"),
                 self.authoritative,
                 legacy,
                 new,
                 equal,
                 self.skipped,
                 self.write,
+                trace.span_id.decode("ascii"),
+                trace.parent.decode("ascii"),
+                request.tracestate.decode("latin-1") if trace.parent else "",
+                trace.sampled,
+                self.fell_back,
             )
         )
         if self.held:

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from proxy.core.messages import ExchangeRecord, Observation
+from proxy.core.messages import NOT_ASKED, ExchangeRecord, Observation
 from proxy.core.model import FailureKind, Phase
 
 ROUTE_INTERVAL_S = 10.0
 LINES_AN_INTERVAL = 100
+_NOT_FAILED = (FailureKind.CANCELLED.value, NOT_ASKED)
 
 DIVERGENCE = "divergence"
 FAILED_EXCHANGE = "failed_exchange"
@@ -112,7 +113,7 @@ def fields(line: Line) -> dict[str, Any]:
 
 
 def _failed(record: ExchangeRecord) -> bool:
-    return bool(record.failure) and not record.failure.startswith(FailureKind.CANCELLED.value)
+    return bool(record.failure) and not record.failure.startswith(_NOT_FAILED)
 
 
 def _record(record: ExchangeRecord) -> dict[str, Any]:
