@@ -56,7 +56,7 @@ HEADS = {
 async def test_each_side_of_a_shadowed_read_has_its_own_parent(
     proxy: Proxy, name: str, host: str, lines: tuple[str, ...]
 ) -> None:
-    backends = {
+    backends: dict[str, object] = {
         "legacy": BackendSettings("legacy", (proxy.legacy.url,), host=host),
         "new": BackendSettings("new", (proxy.new.url,), host=host),
     }
