@@ -17,7 +17,6 @@ _REVERTS = "no route goes back by itself"
 NOT_ACTIVE: dict[tuple[str, ...], str] = {
     ("comparers",): "no comparison process is started",
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
-    ("telemetry", "otlp"): "no spans are exported",
     ("alerts",): "no webhook is called",
     ("defaults", "compare", "ignore"): _COMPARED,
     ("defaults", "compare", "unordered"): _COMPARED,

@@ -39,6 +39,7 @@ from proxy.core.messages import (
     FromWorker,
     Full,
     Missing,
+    Observation,
     Quiet,
     Report,
     States,
@@ -46,6 +47,7 @@ from proxy.core.messages import (
 from proxy.observe.logging import configure_logging
 from proxy.observe.metrics import Aggregator
 from proxy.observe.observations import Observations
+from proxy.observe.tracing import Traces
 
 FIRST_NAME = "first.yaml"  # as the launcher read it
 LAST_GOOD_NAME = "last-good.yaml"
@@ -68,12 +70,18 @@ class Controller:
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
         self._observations = Observations(log)
+        self._traces = Traces(log)
         self._link = LinkServer(options.slots, self)
         self._ledger = Ledger(options.slots, Path(options.state), self._publish)
         self._health = HealthChecks(self._health_changed)
         self._reloader = Reloader(self._path, self._loaded, self._refused)
         self._view = ControllerView(
-            options.config, self._ledger, self._roster, self._counts, self._link.disconnects
+            options.config,
+            self._ledger,
+            self._roster,
+            self._counts,
+            self._link.disconnects,
+            self._traces.counts,
         )
 
     async def run(self) -> None:
@@ -91,6 +99,7 @@ class Controller:
                 group.create_task(self._read_the_file()),
                 group.create_task(self._health.run()),
                 group.create_task(self._link.serve(link)),
+                group.create_task(self._traces.run()),
                 group.create_task(self._serve_admin(admin)),
             ]
             await stopping.wait()
@@ -186,6 +195,7 @@ class Controller:
             config = cast(Config, world.source)
             self._counts.retain(world.routes, time.monotonic())
             self._observations.retain(world.routes)
+            self._traces.configure(config.telemetry.otlp)
             framed = self._framed()
             if framed is None:
                 return
@@ -241,6 +251,7 @@ class Controller:
                 now = time.monotonic()
                 self._counts.apply(message, now)
                 self._observations.take(message.observations, now)
+                self._trace(message.observations)
                 self._roster.reported(message)
             case Applied():
                 self._roster.applied(message)
@@ -251,6 +262,17 @@ class Controller:
                 self._ledger.submit(WriteMissed(message.route, message.side, message.reason))
             case Bye():
                 log.info("worker drained", slot=worker.slot, worker_pid=worker.pid)
+
+    def _trace(self, observations: Sequence[Observation]) -> None:
+        world = self._ledger.world
+        if world is None or not self._traces.is_on:
+            return
+        config = cast(Config, world.source)
+        scheme = "http" if config.tls is None else "https"
+        for seen in observations:
+            route = world.routes.get(seen.route)
+            if route is not None:
+                self._traces.observe(seen, route, config.backends, scheme=scheme)
 
     def _tell_ready(self) -> None:
         world = self._ledger.world

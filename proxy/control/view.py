@@ -26,6 +26,7 @@ from proxy.control.world import World
 from proxy.core.model import Route
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
+from proxy.observe.tracing import TraceCounts, trace_families
 from proxy.observe.verdict import verdict_of
 
 
@@ -39,6 +40,7 @@ class ControllerView:
         roster: Roster,
         counts: Aggregator,
         disconnects: Mapping[str, int],
+        traces: TraceCounts,
     ) -> None:
         self.config_errors = 0
         self._file = file
@@ -46,6 +48,7 @@ class ControllerView:
         self._roster = roster
         self._counts = counts
         self._disconnects = disconnects
+        self._traces = traces
         self._loaded_at = datetime.now(UTC)
         self._findings: tuple[FindingView, ...] = ()
         self._last_error: ConfigError | None = None
@@ -118,7 +121,8 @@ class ControllerView:
             restarts=self._roster.restarts(),
             link_disconnects=self._disconnects,
         )
-        return self._counts.prometheus(fleet, time.monotonic())
+        yield from self._counts.prometheus(fleet, time.monotonic())
+        yield from trace_families(self._traces)
 
     def _generation(self) -> int:
         world = self._ledger.world

@@ -16,6 +16,7 @@ from proxy.core.model import UNMATCHED, Backend, Phase, Route, Side
 
 COMPARED: Final = frozenset(("equal", "divergent", "noise", "both_failed", "comparator_failed"))
 COMPARATOR_FAILED: Final = "comparator_failed"
+_WRONG: Final = frozenset(("divergent", "both_failed", "comparator_failed"))
 _NOT_FAILED: Final = ("", "cancelled", NOT_ASKED)
 
 
@@ -62,17 +63,17 @@ class TraceRecord(msgspec.Struct, frozen=True):
 
 def something_is_wrong(trace: TraceRecord) -> bool:
     """Whether a trace is of a divergent or failed request, and not of the traced share alone."""
-    return trace.result in ("divergent", "both_failed", "comparator_failed") or any(
+    return trace.result in _WRONG or any(
         asked is not None and (asked.status >= 500 or asked.failure not in _NOT_FAILED)
         for asked in (trace.legacy, trace.new)
     )
 
 
-def is_traced(seen: Observation) -> bool:
-    """Whether an observation that no comparer judges is to be recorded."""
+def is_traced(seen: Observation, result: str | None = None) -> bool:
+    """Whether an observation is to be recorded; `result` as in `trace_of`."""
     return (
         seen.sampled
-        or seen.equal is False
+        or (seen.equal is False if result is None else result in _WRONG)
         or any(
             record.status >= 500 or record.failure not in _NOT_FAILED
             for record in (seen.legacy, seen.new)

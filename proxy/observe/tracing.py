@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import msgspec
 
+from proxy.core.divergences import DifferenceRecord
 from proxy.core.messages import Observation
 from proxy.core.model import Backend, Route
 from proxy.observe.exposition import family, labels
@@ -101,16 +102,39 @@ class Traces:
         return self._collector is not None
 
     def observe(
-        self, seen: Observation, route: Route, backends: Mapping[str, Backend], scheme: str = "http"
+        self,
+        seen: Observation,
+        route: Route,
+        backends: Mapping[str, Backend],
+        *,
+        scheme: str = "http",
+        result: str | None = None,
+        differences: tuple[DifferenceRecord, ...] = (),
+        target: str | None = None,
+        compare_ms: float = 0.0,
     ) -> None:
-        """Record an observation that no comparer judges, if it is one that is traced."""
-        if self._collector is None or not is_traced(seen):
+        """Record an observation, if it is one that is traced.
+
+        `scheme` is that of the listener; the rest is for what a comparer judged: see `trace_of`.
+        """
+        if self._collector is None or not is_traced(seen, result):
             return
         if len(self._waiting) >= MAX_WAITING:
             # Before the work: in an outage there are many of these.
             self.counts.drop("queue_full")
         else:
-            self.record(trace_of(seen, route, backends, scheme=scheme))
+            self.record(
+                trace_of(
+                    seen,
+                    route,
+                    backends,
+                    scheme=scheme,
+                    result=result,
+                    differences=differences,
+                    target=target,
+                    compare_ms=compare_ms,
+                )
+            )
 
     def record(self, trace: TraceRecord) -> None:
         """Have a trace exported, if there is a collector and room. Never waits, never raises."""
