@@ -155,8 +155,10 @@ def _rules(compare: Compare) -> Iterator[str]:
     yield "status codes" if exact else "classes of status codes (2xx, 3xx...)"
     if compare.headers:
         yield "headers: " + ", ".join(compare.headers)
-    yield "bodies, by their content type" if compare.with_ == "auto" else (
-        f"bodies, with: {compare.with_}"
+    yield (
+        "bodies, by their content type"
+        if compare.with_ == "auto"
+        else (f"bodies, with: {compare.with_}")
     )
     if compare.ignore:
         yield "ignoring " + ", ".join(compare.ignore)

@@ -15,7 +15,6 @@ _REVERTS = "no route goes back by itself"
 # Key path: what does not happen yet. Keys of `defaults` count in each route as well.
 NOT_ACTIVE: dict[tuple[str, ...], str] = {
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
-    ("telemetry", "otlp"): "no spans are exported",
     ("alerts",): "no webhook is called",
     ("defaults", "revert", "divergence"): _REVERTS,
     ("defaults", "revert", "errors"): _REVERTS,

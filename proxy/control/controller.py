@@ -35,6 +35,7 @@ from proxy.control.reload import Reloader
 from proxy.control.roster import Roster
 from proxy.control.view import ControllerView
 from proxy.control.world import Decision, SlotJoined, SlotQuiet, TableLoaded, WriteMissed
+from proxy.core.divergences import DifferenceRecord
 from proxy.core.framing import LinkError, frame
 from proxy.core.messages import (
     Applied,
@@ -45,6 +46,7 @@ from proxy.core.messages import (
     Full,
     Missing,
     NotAsked,
+    Observation,
     Quiet,
     Report,
     States,
@@ -54,6 +56,7 @@ from proxy.observe.compared import Ruleset
 from proxy.observe.logging import configure_logging
 from proxy.observe.metrics import Aggregator
 from proxy.observe.observations import Observations
+from proxy.observe.tracing import Traces
 from proxy.store.divergences import DivergenceStore, StoreBounds
 from proxy.store.divergences_sqlite import SqliteDivergences
 from proxy.store.redaction import redaction_key
@@ -81,8 +84,14 @@ class Controller:
         self._full: tuple[int, bytes] | None = None  # of a revision
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
+        self._traces = Traces(log)
         self._evidence = Evidence(
-            self._counts, Observations(log), self._ask_again, self._open_divergences
+            self._key,
+            self._counts,
+            Observations(log),
+            self._ask_again,
+            self._trace,
+            self._open_divergences,
         )
         self._comparers = Comparers(options.comparers, self._evidence.compared)
         self._link = LinkServer(options.slots, self)
@@ -97,6 +106,7 @@ class Controller:
             self._link.disconnects,
             self._comparers,
             self._evidence,
+            self._traces.counts,
         )
 
     async def run(self) -> None:
@@ -117,6 +127,7 @@ class Controller:
                 group.create_task(self._link.serve(link)),
                 group.create_task(self._comparers.serve(results)),
                 group.create_task(self._evidence.run()),
+                group.create_task(self._traces.run()),
                 group.create_task(self._serve_admin(admin)),
             ]
             await stopping.wait()
@@ -213,6 +224,7 @@ class Controller:
             self._counts.retain(world.routes, time.monotonic())
             self._evidence.retain(world.routes)
             self._comparers.use(self._ruleset(world.generation, world.routes))
+            self._traces.configure(config.telemetry.otlp)
             framed = self._framed()
             if framed is None:
                 return
@@ -279,6 +291,25 @@ class Controller:
                 self._evidence.not_asked(message)
             case Bye():
                 log.info("worker drained", slot=worker.slot, worker_pid=worker.pid)
+
+    def _trace(
+        self, seen: Observation, result: str | None, differences: tuple[DifferenceRecord, ...]
+    ) -> None:
+        world = self._ledger.world
+        if world is None or not self._traces.is_on:
+            return
+        route = world.routes.get(seen.route)
+        if route is not None:
+            config = cast(Config, world.source)
+            scheme = "http" if config.tls is None else "https"
+            self._traces.observe(
+                seen,
+                route,
+                config.backends,
+                result=result,
+                differences=differences,
+                scheme=scheme,
+            )
 
     def _tell_ready(self) -> None:
         world = self._ledger.world

@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+import msgspec
 import structlog
+from comparators.redaction import Redactor
 
-from proxy.core.divergences import Divergence
-from proxy.core.messages import AskAgain, NotAsked, Report
+from proxy.core.divergences import DifferenceRecord, Divergence
+from proxy.core.messages import AskAgain, NotAsked, Observation, Report
 from proxy.core.model import Route
 from proxy.observe.assessing import Assessment, Assessor
 from proxy.observe.compared import Results
 from proxy.observe.metrics import SKIPPED_MARK, Aggregator
-from proxy.observe.observations import Observations
+from proxy.observe.observations import Observations, is_failed
 from proxy.store.divergences import DivergenceStore
 from proxy.store.state import StoreError
 
@@ -31,6 +33,9 @@ REOPEN_S: Final = 10.0
 MAX_QUEUED: Final = 5000
 MAX_BATCH: Final = 500
 
+# An Observation, what it came to (None: as the worker says), and the differences.
+Trace = Callable[[Observation, str | None, tuple[DifferenceRecord, ...]], None]
+
 log = structlog.get_logger("proxy.control")
 
 
@@ -39,13 +44,17 @@ class Evidence:
 
     def __init__(
         self,
+        key: bytes,
         counts: Aggregator,
         observations: Observations,
         ask: Callable[[int, AskAgain], bool],
+        trace: Trace,
         open_store: Callable[[], Awaitable[DivergenceStore]],
     ) -> None:
+        self._redactor = Redactor(key)
         self._counts = counts
         self._observations = observations
+        self._trace = trace
         self._open_store = open_store
         self._assessor = Assessor(ask, self._assessed, secrets.randbits(16))
         self._queue: deque[Divergence] = deque()
@@ -73,9 +82,14 @@ class Evidence:
         now = time.monotonic()
         for counts in report.counts:
             self._assessor.counted(counts)
-        for observation in report.observations:
-            self._assessor.observed(observation)
-        self._observations.take(report.observations, now)
+        for seen in report.observations:
+            if seen.sampled or is_failed(seen) or seen.equal is False:
+                # A path may hold what no log and no span must; most are looked at no further.
+                target = self._redactor.target(seen.target)
+                seen = msgspec.structs.replace(seen, target=target)
+                self._observations.take(seen, now)
+                if not self._assessor.observed(seen):
+                    self._trace(seen, None, ())
 
     def compared(self, results: Results) -> None:
         """What a comparer found."""
@@ -100,6 +114,8 @@ class Evidence:
         if found.divergence is not None:
             self._put(found.divergence)
         self._observations.assessed(found, now)
+        divergence = found.divergence
+        self._trace(seen, found.result, divergence.differences if divergence else ())
 
     def _put(self, divergence: Divergence) -> None:
         if len(self._queue) >= MAX_QUEUED:

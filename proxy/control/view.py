@@ -28,6 +28,7 @@ from proxy.control.world import World
 from proxy.core.model import Route
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
+from proxy.observe.tracing import TraceCounts, trace_families
 from proxy.observe.verdict import verdict_of
 
 
@@ -43,6 +44,7 @@ class ControllerView:
         disconnects: Mapping[str, int],
         comparers: Comparers,
         evidence: Evidence,
+        traces: TraceCounts,
     ) -> None:
         self.config_errors = 0
         self._file = file
@@ -52,6 +54,7 @@ class ControllerView:
         self._disconnects = disconnects
         self._comparers = comparers
         self._evidence = evidence
+        self._traces = traces
         self._loaded_at = datetime.now(UTC)
         self._findings: tuple[FindingView, ...] = ()
         self._last_error: ConfigError | None = None
@@ -134,7 +137,8 @@ class ControllerView:
             comparer_busy_s=self._evidence.busy_s,
             divergences_dropped=self._evidence.drops(),
         )
-        return self._counts.prometheus(fleet, time.monotonic())
+        yield from self._counts.prometheus(fleet, time.monotonic())
+        yield from trace_families(self._traces)
 
     def _generation(self) -> int:
         world = self._ledger.world

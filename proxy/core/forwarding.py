@@ -6,10 +6,10 @@ are rewritten only where the framing changes.
 """
 
 import re
-from binascii import hexlify
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, list_members
+from proxy.core.tracing import Trace
 
 MAX_HOPS: Final = 5
 _HOP_BY_HOP: Final = frozenset(
@@ -30,10 +30,10 @@ _NOT_CONNECTION_NAMED: Final = frozenset(
     b"forwarded x-request-id traceparent via banyan-role authorization cookie".split()
 )
 _CONNECTION_OPTIONS: Final = frozenset((b"close",))
-_TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
-_ZERO_TRACE: Final = b"0" * 32
-_ZERO_SPAN: Final = b"0" * 16
+# Of the end of forwarded lines: `-ff\r\n`, and 16 digits of the span before it.
+_FLAGS_AT: Final = -5
+_SPAN_AT: Final = -21
 
 
 class Peer:
@@ -52,42 +52,23 @@ class Peer:
         )
 
 
-class Trace(NamedTuple):
-    """The trace context of a request: `header` is the traceparent for the backends."""
-
-    trace_id: bytes
-    header: bytes
-
-
 def plain_request(head: RequestHead, peer: Peer, trace: Trace) -> bytes:
     """What `request_lines` makes of the commonest request, its request line in front.
 
     For a plain head of a peer that is not believed, whose target and Host stay as they are.
     """
-    trace_id, header = trace
     return b"%b%b%b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n" % (
         head.raw[:-2],
         peer.added,
         head.special[b"host"],
-        trace_id,
-        header,
+        trace.trace_id,
+        trace.header,
     )
 
 
-def trace_context(given: bytes | None, bits: int, sampled: bool) -> Trace:
-    """Continue the client's trace, or begin one (W3C Trace Context).
-
-    `bits` are 192 random bits: the upper 128 for a new trace id, the lower 64 for our span.
-    """
-    digits = hexlify((bits or 1).to_bytes(24, "big"))
-    if given is not None:
-        match = _TRACEPARENT.fullmatch(given)
-        if match and match[1] != b"ff" and match[2] != _ZERO_TRACE and match[3] != _ZERO_SPAN:
-            trace_id = match[2]
-            return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, digits[32:], match[4]))
-    trace_id = digits[:32]
-    flags = b"01" if sampled else b"00"
-    return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, digits[32:], flags))
+def with_span(lines: bytes, span_id: bytes) -> bytes:
+    """The same lines with another parent-id in their traceparent, which is the last of them."""
+    return b"%b%b%b" % (lines[:_SPAN_AT], span_id, lines[_FLAGS_AT:])
 
 
 def request_id(given: bytes | None, trace: Trace) -> bytes:
@@ -118,7 +99,7 @@ def request_lines(
     host: bytes | None,
     upgrade: bool,
 ) -> bytes:
-    """The header lines of a forwarded request, without the closing empty line.
+    """The header lines of a forwarded request, the traceparent last, without the empty line.
 
     `strip` is a further lower-case header name to remove (the override's); `host` replaces the
     Host header (absolute-form targets, `host: backend`), None keeps it; `upgrade` keeps the
@@ -132,6 +113,8 @@ def request_lines(
             if (
                 name in _HOP_BY_HOP
                 or name in (b"x-request-id", b"traceparent")
+                # It says more of a trace that is not continued (Trace Context §4.2, §4.3).
+                or (name == b"tracestate" and not trace.parent)
                 or (not peer.trusted and (name.startswith(b"x-forwarded-") or name == b"forwarded"))
                 or name == b"x-forwarded-for"
                 # A look-alike: CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`.
@@ -159,17 +142,14 @@ def request_lines(
             out.append(b"X-Forwarded-Proto: %b\r\n" % peer.scheme)
         if b"x-forwarded-host" not in special:
             out.append(b"X-Forwarded-Host: %b\r\n" % original_host)
-        out.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (id_, trace.header))
     else:
-        out.append(
-            b"%b%b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n"
-            % (peer.added, original_host, id_, trace.header)
-        )
+        out.append(b"%b%b\r\n" % (peer.added, original_host))
     te = special.get(b"te")
     if upgrade:
         out.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % special[b"upgrade"])
     elif te is not None and b"trailers" in list_members(te):
         out.append(b"TE: trailers\r\nConnection: TE\r\n")
+    out.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (id_, trace.header))
     return b"".join(out)
 
 

@@ -131,7 +131,7 @@ _FIELD_LINES: Final = re.compile(_LINES)
 # Lines that the proxy acts on. Everything else is carried over unseen. Searched in lower-cased
 # bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
 _RARE_REQUEST_NAMES: Final = (
-    rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|raceparent)|keep-alive"
+    rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|race(?:parent|state))|keep-alive"
     rb"|proxy-(?:connection|authorization)|upgrade|expect|x[-_](?:forwarded[-_](?:for|proto|host)"
     rb"|request[-_]id)|forwarded|banyan[-_]role|http2-settings"
 )

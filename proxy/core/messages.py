@@ -78,11 +78,17 @@ class ExchangeRecord(msgspec.Struct, frozen=True, array_like=True):
 
     status: int
     ms: float
-    failure: str = ""  # FailureKind value and detail
+    failure: str = ""  # FailureKind value and detail, or NOT_ASKED
+
+
+NOT_ASKED = "not_asked"
+NOT_SHADOWED = "not_shadowed"
 
 
 class Observation(msgspec.Struct, frozen=True, array_like=True):
     """Both exchanges of one client request that had a shadow or a second write.
+
+    A request of one side alone is told of where it failed or is traced: `skipped` is NOT_SHADOWED.
 
     `equal` is the first rung (status, compared headers and body bytes), None when it could not
     be said: then `skipped` has the reason.
@@ -100,6 +106,11 @@ class Observation(msgspec.Struct, frozen=True, array_like=True):
     equal: bool | None
     skipped: str = ""
     write: bool = False
+    span_id: str = ""  # of the request to `authoritative`; the others follow: `core.tracing`
+    parent: str = ""  # the client's own span, where it sent one
+    tracestate: str = ""
+    sampled: bool = False  # traced even if nothing is wrong
+    fell_back: bool = False  # `authoritative` failed, and the other side answered
 
 
 class AnswerRecord(msgspec.Struct, frozen=True, array_like=True):

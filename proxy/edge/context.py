@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
     from proxy.edge.pair import Pair
 
+# So many requests a second that strangers ask to have traced are, in this worker, beside the share
+# that is traced anyway.
+TRACES_ASKED_A_SECOND: Final = 20.0
 # Bodies held in memory for shadows, comparisons and second writes, over the whole worker.
 MAX_HELD_BYTES: Final = 256 << 20
 
@@ -37,6 +40,8 @@ class Edge:
         self.table: Table | None = None
         self.limits = Limits()
         self.trace_sample = 0.01
+        self.traces_left = TRACES_ASKED_A_SECOND  # of those that strangers ask for
+        self.traces_left_at = 0.0
         self.switch_timeout_s = 5.0
         self.clients: set[ClientConnection] = set()
         self.max_clients = 10_000
@@ -82,6 +87,15 @@ class Edge:
         """Ask legacy the request of this pair once more, to learn what differs by itself."""
         if self.shipper is not None:
             self.tickets.control(pair)
+
+    def may_be_traced(self) -> bool:
+        """Whether a stranger's wish to have its request traced is granted: a token bucket."""
+        now = self.wheel.now
+        left = self.traces_left + (now - self.traces_left_at) * TRACES_ASKED_A_SECOND
+        self.traces_left_at = now
+        granted = left >= 1.0
+        self.traces_left = min(TRACES_ASKED_A_SECOND, left) - (1.0 if granted else 0.0)
+        return granted
 
     def ask_missing(self, service: Service, side: Side, reason: str) -> None:
         """Have the flag missed(route, side) made durable; asked once until it is there."""

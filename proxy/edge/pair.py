@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
-from proxy.core.messages import AnswerRecord, ExchangeRecord, Observation
+from proxy.core.messages import NOT_ASKED, AnswerRecord, ExchangeRecord, Observation
 from proxy.core.model import Side
 from proxy.edge.tally import FAILURE_CODES, LEGACY, NEW
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.edge.request import ForwardedRequest
     from proxy.edge.table import Service
 
-_NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure="not_asked")
+_NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
 
 
 class Pair:
@@ -35,6 +35,7 @@ class Pair:
         "control",
         "decided",
         "edge",
+        "fell_back",
         "heads",
         "held",
         "phase",
@@ -68,6 +69,7 @@ class Pair:
         self.held = 0
         self.decided = False  # one side has failed: no body is needed to tell
         self.control = False  # legacy is asked a second time, to learn what differs by itself
+        self.fell_back = False  # the side asked first has failed and the other one answers
         compared = service.route.compare is not None and not write
         self.skipped = "" if compared else ("write" if write else "compare_off")
 
@@ -176,6 +178,7 @@ class Pair:
         self, legacy: ExchangeRecord, new: ExchangeRecord, equal: bool | None
     ) -> Observation:
         request = self.request
+        trace = request.trace
         # By position: keywords cost as much as the rest of it.
         return Observation(
             self.at,
@@ -183,13 +186,18 @@ class Pair:
             request.method,
             request.path,
             self.phase,
-            request.trace.trace_id.decode("ascii"),
+            trace.trace_id.decode("ascii"),
             self.authoritative,
             legacy,
             new,
             equal,
             self.skipped,
             self.write,
+            trace.span_id.decode("ascii"),
+            trace.parent.decode("ascii"),
+            request.tracestate.decode("latin-1") if trace.parent else "",
+            trace.sampled,
+            self.fell_back,
         )
 
     def _result(self, legacy: ExchangeRecord, new: ExchangeRecord) -> str:

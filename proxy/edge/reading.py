@@ -25,7 +25,6 @@ class ReadRelay(Relay):
 
     plan: ReadPlan  # from `begin` on
     shadow_counted = False  # among the route's shadows in flight
-    falling_back = False
 
     def begin(self) -> None:
         service = self.service
@@ -215,6 +214,10 @@ class ReadRelay(Relay):
         live.tally.event("fallback")
         self.falling_back = True
         other, pair = self.other, self.pair
+        if pair is not None:
+            pair.fell_back = True
+        else:
+            self.failed_first = self.answering
         if other is None or pair is None or not self._shadow_is_of_use():
             if other is not None and not other.ended:
                 self.give_up_other("fallback")

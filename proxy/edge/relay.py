@@ -20,6 +20,7 @@ from proxy.core.forwarding import interim_bytes, is_event_stream, loops, respons
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, Refusal, ResponseHead
 from proxy.core.model import Failure, FailureKind, Side
 from proxy.core.planning import under_maintenance
+from proxy.edge.alone import observe_alone
 from proxy.edge.answers import FAILURE_STATUS
 from proxy.edge.body import KeptBody
 from proxy.edge.exchange import Exchange
@@ -43,6 +44,7 @@ class Relay(Timed):
     # What most requests leave as it is: defaults of the class cost nothing to set.
     answering: Exchange | None = None  # whose answer the client gets
     other: Exchange | None = None  # the shadow, or the second write
+    failed_first: Exchange | None = None  # the one before `answering`, where there is no pair
     pair: Pair | None = None  # where both sides' outcomes are put together
     tunnel: Tunnel | None = None
     # The request's body, kept for as long as it may have to be sent (again).
@@ -55,6 +57,7 @@ class Relay(Timed):
     out_framing = 0
     keep_alive = False
     answer_done = False
+    falling_back = False  # the side asked first has failed: the other one answers
     detached = False  # goes on without its client
     over = False
 
@@ -279,7 +282,7 @@ class Relay(Timed):
             side,
             service.pool(side),
             request.method,
-            request.to_side(service, side, as_shadow=as_shadow),
+            request.to_side(service, side, as_shadow=as_shadow, second=self.falling_back),
             request.framing,
             body,
             self.trailers,
@@ -412,12 +415,14 @@ class Relay(Timed):
         self.ending()
         if self.pair is not None:
             self.pair.conclude()
+        elif self.answering is not None:
+            observe_alone(self, self.answering)
         if self.body is not None:
             self.stop_keeping()
         if self.slot:
             self.edge.wheel.forget(self)
         # No cycles are left for the garbage collector.
-        self.answering = self.other = self.pair = self.tunnel = None
+        self.answering = self.other = self.failed_first = self.pair = self.tunnel = None
         if self.detached:
             self.edge.relay_over()
 

@@ -10,12 +10,19 @@ from proxy.core.forwarding import (
     plain_request,
     request_id,
     request_lines,
-    trace_context,
+    with_span,
 )
 from proxy.core.message import Refusal, RequestHead, list_members
 from proxy.core.model import Side
 from proxy.core.planning import draws_new
 from proxy.core.sticky import sticky_key
+from proxy.core.tracing import (
+    MAX_TRACESTATE_BYTES,
+    asks_to_be_sampled,
+    parent_in,
+    second_span_id,
+    trace_context,
+)
 from proxy.edge.answers import problem
 
 if TYPE_CHECKING:
@@ -60,7 +67,15 @@ class ForwardedRequest:
             if not peer.trusted and authority is None and head.target == path + query:
                 self.whole = plain_request(head, peer, trace)
             return
-        self.trace = trace_context(special.get(b"traceparent"), edge.bits(192), sampled)
+        given = special.get(b"traceparent")
+        parent = parent_in(given) if given is not None else None
+        if parent is not None:
+            asked = asks_to_be_sampled(parent)
+            if peer.trusted:
+                sampled = asked
+            elif asked and not sampled:
+                sampled = edge.may_be_traced()
+        self.trace = trace_context(parent, edge.bits(192), sampled)
         # h2c is never switched to: what follows would be requests that nobody routed.
         self.upgrade = (
             b"upgrade" in special
@@ -80,10 +95,27 @@ class ForwardedRequest:
         head = self.head
         return head.minor == 1 and head.special.get(b"expect", b"").lower() == b"100-continue"
 
-    def to_side(self, service: "Service", side: Side, *, as_shadow: bool = False) -> bytes:
-        """The head for one side, with its closing empty line."""
+    @property
+    def tracestate(self) -> bytes:
+        """What other vendors say of the client's trace, where it is continued and not too long."""
+        state = self.head.special.get(b"tracestate", b"") if self.trace.parent else b""
+        return state if len(state) <= MAX_TRACESTATE_BYTES else b""
+
+    def to_side(
+        self, service: "Service", side: Side, *, as_shadow: bool = False, second: bool = False
+    ) -> bytes:
+        """The head for one side, with its closing empty line.
+
+        A shadow, and an answer after the one asked first has failed (`second`), have their own
+        span.
+        """
         if self.whole is not None and side in service.plain_sides:
-            return self.whole + (_SHADOW_END if as_shadow else b"\r\n")
+            whole = self.whole
+            if as_shadow:
+                return with_span(whole, second_span_id(self.trace.span_id)) + _SHADOW_END
+            if second:
+                return with_span(whole, second_span_id(self.trace.span_id)) + b"\r\n"
+            return whole + b"\r\n"
         pool = service.pool(side)
         head = self.head
         lines = self.lines
@@ -101,6 +133,8 @@ class ForwardedRequest:
             )
             if host is None:
                 self.lines = lines
+        if as_shadow or second:
+            lines = with_span(lines, second_span_id(self.trace.span_id))
         path = self.path
         if side is Side.NEW and service.rewrite is not None:
             path = service.rewrite.apply(self.params, path)

@@ -119,17 +119,20 @@ class Assessor:
             if same:
                 each.noise.control((), same)
 
-    def observed(self, observation: Observation) -> None:
-        """A pair of which new failed and legacy did not: no body is needed to tell."""
-        each = self._routes.get(observation.route)
-        if observation.equal is not False or each is None:
-            return
+    def observed(self, observation: Observation) -> bool:
+        """A pair of which new failed and legacy did not: no body is needed to tell.
+
+        False where it is none of those.
+        """
+        if observation.equal is not False or observation.route not in self._routes:
+            return False
         new, legacy = observation.new, observation.legacy
         if not _failed(new) or _failed(legacy):
-            return  # without a comparer nothing more is known of it
+            return False
         difference = DifferenceRecord("status", Kind.FAILURE.value, _outcome(legacy), _outcome(new))
         divergence = self._divergence(observation, "divergent", (difference,))
         self._tell(Assessment("divergent", observation, divergence))
+        return True
 
     def take(self, results: Results, now: float) -> None:
         """What a comparer found."""

@@ -6,17 +6,18 @@ together at most LINES_AN_INTERVAL times in that time. Neither bodies nor query 
 Observation, so none reach the log.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import msgspec
 
-from proxy.core.messages import ExchangeRecord, Observation
+from proxy.core.messages import NOT_ASKED, ExchangeRecord, Observation
 from proxy.core.model import FailureKind, Phase
 from proxy.observe.assessing import Assessment
 
 ROUTE_INTERVAL_S = 10.0
 LINES_AN_INTERVAL = 100
+_NOT_FAILED = (FailureKind.CANCELLED.value, NOT_ASKED)
 
 DIVERGENCE = "divergence"
 FAILED_EXCHANGE = "failed_exchange"
@@ -58,11 +59,10 @@ class Observations:
         present = frozenset(routes)
         self._kept = {key: kept for key, kept in self._kept.items() if key[0] in present}
 
-    def take(self, observations: Iterable[Observation], now: float) -> None:
-        """Log what is due of these; `now` in seconds of a clock that does not go back."""
-        for observation in observations:
-            if is_failed(observation):
-                self._say(self.line(FAILED_EXCHANGE, observation, now))
+    def take(self, seen: Observation, now: float) -> None:
+        """Log what is due of it; `now` in seconds of a clock that does not go back."""
+        if is_failed(seen):
+            self._say(self.line(FAILED_EXCHANGE, seen, now))
 
     def assessed(self, found: Assessment, now: float) -> None:
         """Log what is due of a pair that was compared."""
@@ -132,7 +132,7 @@ def fields(line: Line) -> dict[str, Any]:
 
 
 def _failed(record: ExchangeRecord) -> bool:
-    return bool(record.failure) and not record.failure.startswith(FailureKind.CANCELLED.value)
+    return bool(record.failure) and not record.failure.startswith(_NOT_FAILED)
 
 
 def _record(record: ExchangeRecord) -> dict[str, Any]:

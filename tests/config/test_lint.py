@@ -100,7 +100,6 @@ def test_a_key_that_is_not_acted_on_yet_says_so(path: tuple[str, ...]) -> None:
     values = {
         "comparers": "2",
         "tokens_file": "t",
-        "otlp": "https://otel",
         "alerts": "[{url: 'https://h'}]",
         "tolerance": "{$.a: 1}",
         "rename": "{$.a: $.b}",

@@ -11,6 +11,7 @@ from proxy.control.view import ControllerView
 from proxy.control.world import Decision, WriteMissed
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
 from proxy.observe.metrics import Aggregator
+from proxy.observe.tracing import TraceCounts
 from proxy.store.memory import MemoryStore
 from proxy.store.records import Change, Stored
 from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
@@ -141,7 +142,9 @@ async def test_without_store_and_snapshot_nothing_is_published(tmp_path: Path) -
 async def test_a_store_that_fails_later_is_shown_until_it_is_back(tmp_path: Path) -> None:
     store = FailingStore()
     async with bench(tmp_path, store) as made:
-        view = ControllerView("routes.yaml", made.ledger, Roster(1), Aggregator(0.0), {})
+        view = ControllerView(
+            "routes.yaml", made.ledger, Roster(1), Aggregator(0.0), {}, TraceCounts()
+        )
         made.ledger.submit(table(route("a", LEGACY_ONLY)))
         await made.until_published(1)
         assert view.readiness().degraded == ()

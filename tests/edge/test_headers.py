@@ -29,7 +29,7 @@ async def test_case_order_and_duplicates_of_request_headers_survive(proxy: Proxy
         "X-Spaces:  inner  space ",
         "Authorization: Basic eDp5",
         "If-None-Match: W/\"x\"",
-        "tracestate: a=b",
+        "Baggage: a=b",
     ]  # fmt: skip
     async with await proxy.connect() as client:
         await client.get("/", *lines)

@@ -8,10 +8,11 @@ import time
 import pytest
 from msgspec import structs
 
-from proxy.core.forwarding import Peer, request_lines, trace_context
+from proxy.core.forwarding import Peer, request_lines
 from proxy.core.message import RequestHead, parse_request_head
 from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import RouteState, Side
+from proxy.core.tracing import trace_context
 from proxy.edge.outbox import Outbox
 from proxy.edge.pool import EJECT_MAX_S, Pool
 from proxy.edge.wheel import Wheel

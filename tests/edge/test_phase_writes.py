@@ -200,7 +200,7 @@ async def test_both_sides_get_the_same_write(proxy: Proxy, body: str, name: str)
         assert call.header("content-type") == b"text/x"
         if "trailers" in body:
             assert call.trailers == [(b"X-Sum", b"1")]
-    own = {b"banyan-role"}
+    own = {b"banyan-role", b"traceparent"}
     assert [(n, v) for n, v in calls[0].headers if n.lower() not in own] == [
         (n, v) for n, v in calls[1].headers if n.lower() not in own
     ]

@@ -59,6 +59,8 @@ def snapshot(
         sticky=Sticky("client-ip"),
         compare=None,
     )
+    # What a worker tells of requests must not depend on chance.
+    settings.setdefault("trace_sample", 0.0)
     full = {}
     for name, backend in backends.items():
         if isinstance(backend, str):

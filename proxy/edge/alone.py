@@ -1,0 +1,74 @@
+"""What is told of a request that had no pair: where it is traced, or failed.
+
+Most requests that only one side gets are counted and no more. Half of the room for Observations is
+kept for those of pairs, so that an outage of the one side hides nothing of the other.
+"""
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from proxy.core.messages import NOT_ASKED, NOT_SHADOWED, ExchangeRecord, Observation
+from proxy.core.model import FailureKind
+from proxy.edge.tally import MAX_OBSERVATIONS
+
+if TYPE_CHECKING:
+    from proxy.edge.exchange import Exchange
+    from proxy.edge.relay import Relay
+
+_NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
+_ROOM: Final = MAX_OBSERVATIONS // 2
+
+
+def observe_alone(relay: "Relay", answering: "Exchange") -> None:
+    """Tell of the exchange that was the answer, and of the one that had failed before it."""
+    request = relay.request
+    trace = request.trace
+    first = relay.failed_first
+    if not trace.sampled and first is None and not _went_wrong(answering):
+        return
+    tallies = relay.edge.tallies
+    if len(tallies.observations) >= _ROOM:
+        tallies.observations_dropped += 1
+        return
+    asked_first = answering if first is None else first
+    records = [_NOT_ASKED, _NOT_ASKED]
+    records[answering.at] = _record(answering)
+    records[asked_first.at] = _record(asked_first)
+    service = relay.service
+    tallies.observe(
+        Observation(
+            time.time() - (time.perf_counter() - asked_first.started),
+            service.route.name,
+            request.method,
+            request.path,
+            service.phase,
+            trace.trace_id.decode("ascii"),
+            asked_first.side,
+            records[0],
+            records[1],
+            None,
+            NOT_SHADOWED,
+            not relay.is_read,
+            trace.span_id.decode("ascii"),
+            trace.parent.decode("ascii"),
+            request.tracestate.decode("latin-1"),
+            trace.sampled,
+            first is not None,
+        )
+    )
+
+
+def _went_wrong(exchange: "Exchange") -> bool:
+    failure = exchange.failure
+    if failure is not None:
+        return failure.kind is not FailureKind.CANCELLED
+    return exchange.head is not None and exchange.head.status >= 500
+
+
+def _record(exchange: "Exchange") -> ExchangeRecord:
+    head, failure = exchange.head, exchange.failure
+    if failure is not None:
+        said = failure.kind.value
+    else:
+        said = FailureKind.CANCELLED.value if head is None else ""
+    return ExchangeRecord(head.status if head is not None else 0, exchange.seconds() * 1000, said)
