@@ -1,0 +1,121 @@
+"""Rules, compiled: which places are ignored, unordered, tolerant or renamed, as automata."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from comparators.model import LENIENCIES, Rules
+from comparators.paths import Any_, Automaton, JsonPath, parse_path
+
+HEADER: Final = "header:"
+COOKIE: Final = "cookie:"
+
+_BY = re.compile(r"(?P<path>.*\S)\s+by\s+(?P<key>\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What holds in a place, beyond that it is compared."""
+
+    ignored: bool = False
+    unordered: bool = False
+    key: str | None = None  # by which the items of an unordered array are matched
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class CompiledRules:
+    """Rules ready to use. `places` is walked in legacy's spelling."""
+
+    rules: Rules
+    places: Automaton[Place]
+    renames: tuple[tuple[JsonPath, JsonPath], ...] = ()
+    ignored_headers: frozenset[str] = frozenset()  # lower case
+    ignored_cookies: frozenset[str] = frozenset()
+    int_float: bool = False
+    number_text: bool = False
+    null_absent: bool = False
+    headers: tuple[str, ...] = field(default=())  # compared ones, lower case
+
+
+def compile_rules(rules: Rules) -> CompiledRules:
+    """The rules, ready to use. Raises ValueError, whose text names the entry."""
+    entries: list[tuple[JsonPath, Place]] = []
+    headers, cookies = set(), set()
+    for text in rules.ignore:
+        if text.startswith(HEADER):
+            headers.add(text.removeprefix(HEADER).lower())
+        elif text.startswith(COOKIE):
+            cookies.add(text.removeprefix(COOKIE))
+        else:
+            entries.append((_path(text), Place(ignored=True)))
+    for text in rules.unordered:
+        path, key = split_key(text)
+        entries.append((_array(_path(path)), Place(unordered=True, key=key)))
+    for text, tolerance in rules.tolerance.items():
+        entries.append((_path(text), Place(tolerance=tolerance)))
+    for leniency in rules.lenient:
+        if leniency not in LENIENCIES:
+            raise ValueError(f"{leniency} is not legal; legal are {', '.join(LENIENCIES)}")
+    return CompiledRules(
+        rules=rules,
+        places=Automaton(entries),
+        renames=tuple(_rename(old, new) for old, new in rules.rename.items()),
+        ignored_headers=frozenset(headers),
+        ignored_cookies=frozenset(cookies),
+        int_float="int-float" in rules.lenient,
+        number_text="number-text" in rules.lenient,
+        null_absent="null-absent" in rules.lenient,
+        headers=tuple(dict.fromkeys(name.lower() for name in rules.headers)),
+    )
+
+
+def split_key(text: str) -> tuple[str, str | None]:
+    """`"$.items by sku"` as its path and the key; None where none is named."""
+    found = _BY.fullmatch(text)
+    return (found["path"], found["key"]) if found else (text, None)
+
+
+def place_of(matches: tuple[Place, ...]) -> Place | None:
+    """What holds where several rules match."""
+    if not matches:
+        return None
+    if len(matches) == 1:
+        return matches[0]
+    tolerances = [each.tolerance for each in matches if each.tolerance is not None]
+    return Place(
+        ignored=any(each.ignored for each in matches),
+        unordered=any(each.unordered for each in matches),
+        key=next((each.key for each in matches if each.key), None),
+        tolerance=max(tolerances, default=None),
+    )
+
+
+def check_rename(old: str, new: str) -> None:
+    """Raise ValueError where a rename cannot be followed."""
+    _rename(old, new)
+
+
+def _path(text: str) -> JsonPath:
+    try:
+        return parse_path(text)
+    except ValueError as error:
+        raise ValueError(f"{text} {error}") from None
+
+
+def _array(path: JsonPath) -> JsonPath:
+    """`$.items[*]` names the same array as `$.items`, where its order is meant."""
+    return path[:-1] if path and path[-1] is Any_.ITEM else path
+
+
+def _rename(old: str, new: str) -> tuple[JsonPath, JsonPath]:
+    """A rename leads from a key to a key, through the same arrays."""
+    paths = _path(old), _path(new)
+    for text, path in zip((old, new), paths, strict=True):
+        if not path or not all(type(step) is str or step is Any_.ITEM for step in path):
+            raise ValueError(f"{text} cannot be renamed; legal are keys and [*]")
+        if path[-1] is Any_.ITEM:
+            raise ValueError(f"{text} cannot be renamed: it does not end with a key")
+    if sum(step is Any_.ITEM for step in paths[0]) != sum(step is Any_.ITEM for step in paths[1]):
+        raise ValueError(f"{old} and {new} do not go through the same arrays")
+    return paths
