@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, list_members
-from proxy.core.tracing import Trace
+from proxy.core.tracing import SECOND_DIGITS, Trace
 
 MAX_HOPS: Final = 5
 _HOP_BY_HOP: Final = frozenset(
@@ -31,8 +31,7 @@ _NOT_CONNECTION_NAMED: Final = frozenset(
 )
 _CONNECTION_OPTIONS: Final = frozenset((b"close",))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
-# Of the end of forwarded lines: `-ff\r\n`, and 16 digits of the span before it.
-_FLAGS_AT: Final = -5
+# Where the span begins in forwarded lines, which end in its 16 digits and `-ff\r\n`.
 _SPAN_AT: Final = -21
 
 
@@ -66,9 +65,17 @@ def plain_request(head: RequestHead, peer: Peer, trace: Trace) -> bytes:
     )
 
 
-def with_span(lines: bytes, span_id: bytes) -> bytes:
-    """The same lines with another parent-id in their traceparent, which is the last of them."""
-    return b"%b%b%b" % (lines[:_SPAN_AT], span_id, lines[_FLAGS_AT:])
+def for_second_side(lines: bytes, end: bytes) -> bytes:
+    """The same lines with the parent-id of the side not asked first, and what closes them.
+
+    The traceparent is the last of them; of its span only the first digit differs.
+    """
+    return b"%b%b%b%b" % (
+        lines[:_SPAN_AT],
+        SECOND_DIGITS[lines[_SPAN_AT]],
+        lines[_SPAN_AT + 1 :],
+        end,
+    )
 
 
 def request_id(given: bytes | None, trace: Trace) -> bytes:

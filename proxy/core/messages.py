@@ -79,6 +79,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, array_like=True):
     status: int
     ms: float
     failure: str = ""  # FailureKind value and detail, or NOT_ASKED
+    url: int = -1  # which of the backend's several URLs it went to; -1 where there is one, or none
 
 
 NOT_ASKED = "not_asked"

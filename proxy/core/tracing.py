@@ -21,14 +21,19 @@ _ZERO_TRACE: Final = b"0" * 32
 _ZERO_SPAN: Final = b"0" * 16
 _SAMPLED: Final = 1
 _RANDOM: Final = 2  # of the trace id; every other flag has no meaning yet and is sent as zero
+# No id is zero (§3.2.2): one bit of each of ours is set, none of the lower 56 of the trace id,
+# which samplers take for random.
+_NOT_ZERO: Final = 1 << 191 | 1
 _FLAGS: Final = (b"00", b"01", b"02", b"03")
 
 # What becomes of the first digit of a span id: one bit of it is flipped, another one for each span.
 _DIGITS: Final = b"0123456789abcdef"
-_FOR_SHADOW: Final = bytes.maketrans(_DIGITS, b"1032547698badcfe")
+_FOR_SECOND: Final = bytes.maketrans(_DIGITS, b"1032547698badcfe")
 _FOR_SERVER: Final = bytes.maketrans(_DIGITS, b"23016745ab89efcd")
 _FOR_COMPARE: Final = bytes.maketrans(_DIGITS, b"45670123cdef89ab")
 _INSTEAD_OF_ZERO: Final = bytes.maketrans(_DIGITS, b"89abcdef01234567")
+# By the code of a first digit that of the side not asked first. Ours are not zero behind it.
+SECOND_DIGITS: Final = tuple(bytes((code,)) for code in _FOR_SECOND)
 
 
 class Parent(NamedTuple):
@@ -39,14 +44,19 @@ class Parent(NamedTuple):
     flags: int
 
 
-class Trace(NamedTuple):
+class Trace:
     """The trace context of a request. `header` is the traceparent of the side asked first."""
 
-    trace_id: bytes
-    header: bytes
-    span_id: bytes  # of the request to the side asked first
-    sampled: bool
-    parent: bytes = b""  # the client's span; empty where the trace began here
+    __slots__ = ("header", "parent", "sampled", "span_id", "trace_id")
+
+    def __init__(
+        self, trace_id: bytes, header: bytes, span_id: bytes, sampled: bool, parent: bytes
+    ) -> None:
+        self.trace_id = trace_id
+        self.header = header
+        self.span_id = span_id  # of the request to the side asked first
+        self.sampled = sampled
+        self.parent = parent  # the client's span; empty where the trace began here
 
 
 class SpanIds(NamedTuple):
@@ -76,24 +86,16 @@ def trace_context(parent: Parent | None, bits: int, sampled: bool) -> Trace:
 
     `bits` are 192 random bits: the upper 128 for a new trace id, the lower 64 for our span.
     """
-    digits = hexlify((bits or 1).to_bytes(24, "big"))
+    digits = hexlify((bits | _NOT_ZERO).to_bytes(24, "big"))
     span_id = digits[32:]
-    if span_id == _ZERO_SPAN:
-        span_id = span_id[:15] + b"1"
     if parent is None:
         trace_id = digits[:32]
-        if trace_id == _ZERO_TRACE:
-            trace_id = trace_id[:31] + b"1"
         flags = b"01" if sampled else b"00"
-        return Trace(trace_id, b"00-%b-%b-%b" % (trace_id, span_id, flags), span_id, sampled)
+        header = b"00-%b-%b-%b" % (trace_id, span_id, flags)
+        return Trace(trace_id, header, span_id, sampled, b"")
     flags = _FLAGS[(parent.flags & _RANDOM) + sampled]
     header = b"00-%b-%b-%b" % (parent.trace_id, span_id, flags)
     return Trace(parent.trace_id, header, span_id, sampled, parent.span_id)
-
-
-def second_span_id(span_id: bytes) -> bytes:
-    """The parent-id of the side that is not asked first."""
-    return _derived(span_id, _FOR_SHADOW)
 
 
 def span_ids(span_id: str) -> SpanIds:
@@ -102,7 +104,7 @@ def span_ids(span_id: str) -> SpanIds:
     return SpanIds(
         _derived(first, _FOR_SERVER).decode("ascii"),
         span_id,
-        _derived(first, _FOR_SHADOW).decode("ascii"),
+        _derived(first, _FOR_SECOND).decode("ascii"),
         _derived(first, _FOR_COMPARE).decode("ascii"),
     )
 

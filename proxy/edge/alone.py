@@ -71,4 +71,5 @@ def _record(exchange: "Exchange") -> ExchangeRecord:
         said = failure.kind.value
     else:
         said = FailureKind.CANCELLED.value if head is None else ""
-    return ExchangeRecord(head.status if head is not None else 0, exchange.seconds() * 1000, said)
+    status = head.status if head is not None else 0
+    return ExchangeRecord(status, exchange.seconds() * 1000, said, exchange.url)

@@ -50,6 +50,7 @@ class Exchange:
     wait_until = 0.0  # while it waits in the pool's queue
     stream_done = True
     started = 0.0
+    url = -1  # which one of several it went to
 
     def __init__(
         self,
@@ -155,6 +156,8 @@ class Exchange:
         body = self.body
         request = self.request
         connection.exchange = self
+        if self.pool.only is None:
+            self.url = self.pool.endpoints.index(connection.endpoint)
         if body is None:
             connection.begin(request)
             buffered, self.stream_buffer = self.stream_buffer, []

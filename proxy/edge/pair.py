@@ -94,10 +94,12 @@ class Pair:
         self.bodies[at].append(data)
         return True
 
-    def take_whole(self, at: int, head: ResponseHead, body: bytes, seconds: float) -> None:
+    def take_whole(
+        self, at: int, head: ResponseHead, body: bytes, seconds: float, url: int
+    ) -> None:
         """One side is done, its response having come in one piece."""
         self.heads[at] = head
-        self.records[at] = ExchangeRecord(head.status, seconds * 1000)
+        self.records[at] = ExchangeRecord(head.status, seconds * 1000, "", url)
         if self.skipped or self.decided:
             return
         if body and is_event_stream(head.raw):
@@ -129,6 +131,7 @@ class Pair:
             status=head.status if head is not None else 0,
             ms=exchange.seconds() * 1000,
             failure=failure.kind.value if failure else "",
+            url=exchange.url,
         )
 
     def conclude(self) -> None:

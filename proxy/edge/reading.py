@@ -79,7 +79,7 @@ class ReadRelay(Relay):
         seconds = exchange.head_at - exchange.started
         service.live.tally.exchange(service.phase, exchange.at, head.status, seconds)
         if pair is not None:
-            pair.take_whole(exchange.at, head, body, seconds)
+            pair.take_whole(exchange.at, head, body, seconds, exchange.url)
         if not is_answer:
             self._uncount_shadow()
             self.end_if_done()

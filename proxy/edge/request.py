@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.forwarding import (
     Peer,
     client_address,
+    for_second_side,
     header_values,
     plain_request,
     request_id,
     request_lines,
-    with_span,
 )
 from proxy.core.message import Refusal, RequestHead, list_members
 from proxy.core.model import Side
@@ -20,7 +20,6 @@ from proxy.core.tracing import (
     MAX_TRACESTATE_BYTES,
     asks_to_be_sampled,
     parent_in,
-    second_span_id,
     trace_context,
 )
 from proxy.edge.answers import problem
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.edge.context import Edge
     from proxy.edge.table import Service
 
+_END: Final = b"\r\n"
 _SHADOW_END: Final = b"Banyan-Role: shadow\r\n\r\n"
 NO_PARAMS: Mapping[str, str] = {}
 
@@ -110,12 +110,9 @@ class ForwardedRequest:
         span.
         """
         if self.whole is not None and side in service.plain_sides:
-            whole = self.whole
             if as_shadow:
-                return with_span(whole, second_span_id(self.trace.span_id)) + _SHADOW_END
-            if second:
-                return with_span(whole, second_span_id(self.trace.span_id)) + b"\r\n"
-            return whole + b"\r\n"
+                return for_second_side(self.whole, _SHADOW_END)
+            return for_second_side(self.whole, _END) if second else self.whole + _END
         pool = service.pool(side)
         head = self.head
         lines = self.lines
@@ -133,16 +130,17 @@ class ForwardedRequest:
             )
             if host is None:
                 self.lines = lines
-        if as_shadow or second:
-            lines = with_span(lines, second_span_id(self.trace.span_id))
+        if as_shadow:
+            lines = for_second_side(lines, _SHADOW_END)
+        else:
+            lines = for_second_side(lines, _END) if second else lines + _END
         path = self.path
         if side is Side.NEW and service.rewrite is not None:
             path = service.rewrite.apply(self.params, path)
-        return b"%b %b HTTP/1.1\r\n%b%b" % (
+        return b"%b %b HTTP/1.1\r\n%b" % (
             self.method.encode("latin-1"),
             (path + self.query).encode("latin-1"),
             lines,
-            _SHADOW_END if as_shadow else b"\r\n",
         )
 
     def client_ip(self) -> bytes:

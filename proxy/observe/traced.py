@@ -110,7 +110,7 @@ def trace_of(
         name = route.backend(side)
         backend = backends.get(name) or Backend(name, ())
         is_rewritten = side is Side.NEW and route.rewrite is not None
-        address, port, base = _place(backend)
+        address, port, base = _place(backend, record.url)
         return TracedSide(
             backend=name,
             status=record.status,
@@ -146,11 +146,15 @@ def trace_of(
     )
 
 
-def _place(backend: Backend) -> tuple[str, int, str]:
-    """Host, port and base URL of a backend; nothing where it has several, and one was chosen."""
-    if len(backend.urls) != 1:
+def _place(backend: Backend, at: int) -> tuple[str, int, str]:
+    """Host, port and base URL of what was asked; nothing where no URL was chosen yet."""
+    urls = backend.urls
+    if len(urls) == 1:
+        url = urls[0]
+    elif 0 <= at < len(urls):
+        url = urls[at]
+    else:
         return "", 0, ""
-    (url,) = backend.urls
     if url.startswith("unix:"):
         return url.removeprefix("unix:"), 0, ""
     parts = urlsplit(url)

@@ -223,3 +223,18 @@ async def test_a_failure_of_a_side_alone_is_told(
     assert seen.new.failure == NOT_ASKED
     assert (seen.equal, seen.skipped, seen.authoritative) == (None, NOT_SHADOWED, Side.LEGACY)
     assert not seen.sampled
+
+
+@pytest.mark.parametrize("name", ["legacy-only", "shadow-read"])
+async def test_which_url_of_several_was_asked_is_told(proxy: Proxy, name: str) -> None:
+    legacy = BackendSettings("legacy", (proxy.legacy.url, proxy.new.url))
+    await proxy.serve(route("/*", name), backends={"legacy": legacy}, trace_sample=1.0)
+    async with await proxy.connect() as client:
+        for _ in range(20):
+            await client.get("/a")
+    await proxy.reported(observed(20))
+    for seen in proxy.worker.totals.observations:
+        assert seen.new.url == -1
+        sent = {call.header("traceparent") for call in proxy.legacy.calls}
+        own = f"00-{seen.trace_id}-{seen.span_id}-01".encode()
+        assert seen.legacy.url == (0 if own in sent else 1)

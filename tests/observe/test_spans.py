@@ -385,6 +385,15 @@ def test_the_second_write_begins_where_the_first_is_answered() -> None:
     assert (record.legacy.after_ms, record.new.after_ms) == (0.0, 10.0)
 
 
+def test_the_url_that_was_asked_of_several_is_named() -> None:
+    several = {**BACKENDS, "legacy": Backend("legacy", ("http://a", "http://b:81"))}
+    seen = replaced(SEEN, legacy=ExchangeRecord(200, 10.0, "", 1))
+    legacy = trace_of(seen, ROUTE, several).legacy
+    assert legacy
+    assert (legacy.address, legacy.port) == ("b", 81)
+    assert legacy.url == "http://b:81/api/users/7"
+
+
 def test_what_is_not_known_of_a_backend_is_left_out() -> None:
     several = {
         "legacy": Backend("legacy", ("http://a", "http://b")),
