@@ -16,7 +16,7 @@ MAX_STEPS: Final = 64
 T = TypeVar("T")
 
 
-class Any_(enum.Enum):
+class Wild(enum.Enum):
     """A step that is not a certain key or index."""
 
     ITEM = "[*]"
@@ -30,7 +30,7 @@ class Deep(str):
 
 
 # A key, an index, any of either, or a key at any depth.
-Step: TypeAlias = str | int | Any_ | Deep
+Step: TypeAlias = str | int | Wild | Deep
 JsonPath: TypeAlias = tuple[Step, ...]
 
 _STEP = re.compile(
@@ -79,7 +79,7 @@ def render(path: JsonPath) -> str:
     """The text of a path."""
     parts = ["$"]
     for step in path:
-        if isinstance(step, Any_):
+        if isinstance(step, Wild):
             parts.append(step.value)
         elif isinstance(step, Deep):
             parts.append(f"..{step}")
@@ -139,8 +139,8 @@ class State(Generic[T]):
                 positions.add((number, at))
                 if step == taken:
                     positions.add((number, at + 1))
-            elif isinstance(step, Any_):
-                if (step is Any_.KEY) == isinstance(taken, str):
+            elif isinstance(step, Wild):
+                if (step is Wild.KEY) == isinstance(taken, str):
                     positions.add((number, at + 1))
             elif step == taken and type(step) is type(taken):
                 positions.add((number, at + 1))
@@ -176,9 +176,9 @@ def _step(found: re.Match[str]) -> Step:
         case "deep":
             return Deep(text)
         case "any_key":
-            return Any_.KEY
+            return Wild.KEY
         case "any_item":
-            return Any_.ITEM
+            return Wild.ITEM
         case "index":
             return int(text)
         case "single" | "double":

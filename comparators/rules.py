@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comparators.model import LENIENCIES, Rules
-from comparators.paths import Any_, Automaton, JsonPath, parse_path
+from comparators.paths import Automaton, JsonPath, Wild, parse_path
 
 HEADER: Final = "header:"
 COOKIE: Final = "cookie:"
@@ -105,17 +105,17 @@ def _path(text: str) -> JsonPath:
 
 def _array(path: JsonPath) -> JsonPath:
     """`$.items[*]` names the same array as `$.items`, where its order is meant."""
-    return path[:-1] if path and path[-1] is Any_.ITEM else path
+    return path[:-1] if path and path[-1] is Wild.ITEM else path
 
 
 def _rename(old: str, new: str) -> tuple[JsonPath, JsonPath]:
     """A rename leads from a key to a key, through the same arrays."""
     paths = _path(old), _path(new)
     for text, path in zip((old, new), paths, strict=True):
-        if not path or not all(type(step) is str or step is Any_.ITEM for step in path):
+        if not path or not all(type(step) is str or step is Wild.ITEM for step in path):
             raise ValueError(f"{text} cannot be renamed; legal are keys and [*]")
-        if path[-1] is Any_.ITEM:
+        if path[-1] is Wild.ITEM:
             raise ValueError(f"{text} cannot be renamed: it does not end with a key")
-    if sum(step is Any_.ITEM for step in paths[0]) != sum(step is Any_.ITEM for step in paths[1]):
+    if sum(step is Wild.ITEM for step in paths[0]) != sum(step is Wild.ITEM for step in paths[1]):
         raise ValueError(f"{old} and {new} do not go through the same arrays")
     return paths

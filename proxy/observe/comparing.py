@@ -8,12 +8,12 @@ it from outside), is a comparator that failed: never parity.
 from collections.abc import Callable
 
 import msgspec
-from comparators.compare import compare
-from comparators.custom import is_import_path
 from comparators.redaction import Redactor
-from comparators.rules import CompiledRules, compile_rules
 
+from comparators.compare import compare, content_of
+from comparators.custom import is_import_path
 from comparators.model import Answer, Comparison, Difference, Outcome, Rules
+from comparators.rules import CompiledRules, compile_rules
 from proxy.core.divergences import DifferenceRecord, RecordedAnswer, wildcarded
 from proxy.core.message import header_pairs
 from proxy.core.messages import AnswerRecord, Suspect
@@ -185,6 +185,6 @@ def _place(difference: Difference, redactor: Redactor) -> tuple[str, str]:
 
 
 def _recorded(answer: Answer, redactor: Redactor) -> RecordedAnswer:
-    content = decoded(answer)
+    content = content_of(answer)
     body = redactor.body(content.text, content.kind) if content.text is not None else None
     return RecordedAnswer(answer.status, redactor.headers(answer.headers), body)

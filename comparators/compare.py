@@ -1,0 +1,215 @@
+"""Two answers as a whole: the ladder, each rung only where the one before found a difference.
+
+1. Status and compared headers; the bodies byte by byte, as they were sent.
+2. Content coding and charset undone, the content read by its type, equal under the rules.
+3. What differs, pruned to the places: `values`, and DeepDiff where items have to be matched.
+
+Never raises, whatever the bytes are. Comparing the sides the other way round finds the same
+places, with missing for added and the values exchanged.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from comparators import content
+from comparators.decode import decode_content, decode_text
+from comparators.form import Part, Unreadable, load_form, load_multipart, load_ndjson
+from comparators.headers import all_of, compare_headers, first
+from comparators.html import load_html
+from comparators.json import compare_json
+from comparators.model import (
+    ABSENT,
+    MAX_DIFFERENCES,
+    Answer,
+    Comparison,
+    Difference,
+    Kind,
+    Outcome,
+)
+from comparators.paths import render_step
+from comparators.rules import CompiledRules
+from comparators.status import compare_status
+from comparators.text import compare_binary, compare_text
+from comparators.values import Found, compare_values
+from comparators.xml import NotXml, load_xml
+
+MAX_PART_DEPTH: Final = 3
+_BODILESS: Final = frozenset((204, 304))
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body, its coding undone. `text` is None where it is none."""
+
+    kind: str  # of comparators.content
+    data: bytes
+    text: str | None = None
+    problem: str = ""  # why it is not what its headers say
+
+
+def compare(legacy: Answer, new: Answer, rules: CompiledRules, method: str = "GET") -> Comparison:
+    """What comparing them came to, by the comparator that fits or the rules name."""
+    found = [
+        *compare_status(legacy.status, new.status, rules.rules.status),
+        *compare_headers(legacy.headers, new.headers, rules),
+    ]
+    name, truncated, detail = "", False, ""
+    if method != "HEAD" and legacy.body != new.body:
+        name, bodies = _compare_bodies(legacy, new, rules)
+        found += bodies.differences
+        truncated, detail = bodies.truncated, bodies.detail
+    if len(found) > MAX_DIFFERENCES:
+        truncated, detail = True, detail or f"more than {MAX_DIFFERENCES} differences"
+        found = found[:MAX_DIFFERENCES]
+    if truncated and not found:
+        # What was not examined cannot be called the same.
+        found = [Difference("$", Kind.TRUNCATED, detail, detail)]
+    outcome = Outcome.DIVERGENT if found else Outcome.EQUAL
+    return Comparison(outcome, name, tuple(found), truncated, detail)
+
+
+def content_of(answer: Answer, with_: str = "auto") -> Content:
+    """The content of an answer, ready to be read."""
+    decoded = decode_content(all_of(answer.headers, "content-encoding"), answer.body)
+    content_type = first(answer.headers, "content-type")
+    if decoded.problem:
+        return Content(content.BINARY, decoded.data, None, decoded.problem)
+    kind = with_ if with_ != "auto" else content.comparator_for(content_type, decoded.data)
+    if kind == content.BINARY:
+        return Content(kind, decoded.data)
+    text = decode_text(content_type, decoded.data)
+    return Content(kind, decoded.data, text.text, text.problem)
+
+
+def _compare_bodies(legacy: Answer, new: Answer, rules: CompiledRules) -> tuple[str, Found]:
+    one, other = content_of(legacy, rules.rules.with_), content_of(new, rules.rules.with_)
+    return _compare_contents(one, other, legacy, new, rules, 0)
+
+
+def _compare_contents(
+    one: Content,
+    other: Content,
+    legacy: Answer,
+    new: Answer,
+    rules: CompiledRules,
+    depth: int,
+) -> tuple[str, Found]:
+    if one.data == other.data and one.problem == other.problem:
+        return one.kind, Found()
+    if one.problem != other.problem:
+        coding = _of_both(one.problem, other.problem)
+        return one.kind, Found((coding,), False, "a body cannot be decoded")
+    if one.kind != other.kind:
+        # Which of them is right nobody knows; that they are two kinds of thing is the difference.
+        if one.text is None or other.text is None or depth:
+            return content.BINARY, compare_binary(one.data, other.data)
+        if one.text == other.text:
+            return content.TEXT, Found()
+        return content.TEXT, compare_text(one.text, other.text)
+    match one.kind:
+        case content.JSON:
+            return one.kind, compare_json(_utf8(one), _utf8(other), rules)
+        case content.BINARY:
+            return one.kind, compare_binary(one.data, other.data)
+        case content.MULTIPART:
+            return one.kind, _compare_multipart(one, other, legacy, new, rules, depth)
+    assert one.text is not None
+    assert other.text is not None
+    match one.kind:
+        case content.NDJSON:
+            lines = load_ndjson(_utf8(one)), load_ndjson(_utf8(other))
+            return one.kind, _compare_loaded(*lines, rules)
+        case content.FORM:
+            return one.kind, _compare_loaded(load_form(one.text), load_form(other.text), rules)
+        case content.XML:
+            return one.kind, _compare_xml(one.text, other.text, rules)
+        case content.HTML:
+            (tree, cut), (other_tree, other_cut) = load_html(one.text), load_html(other.text)
+            found = compare_values(tree, other_tree, rules)
+            return one.kind, _cut(found) if cut or other_cut else found
+    return one.kind, compare_text(one.text, other.text)
+
+
+def _utf8(one: Content) -> bytes:
+    """JSON is UTF-8 (RFC 8259 §8.1); where the type says otherwise, it is what it says."""
+    if one.text is None or one.problem:
+        return one.data
+    try:
+        return one.text.encode("utf-8")
+    except UnicodeEncodeError:
+        return one.data
+
+
+def _compare_loaded(one: object, other: object, rules: CompiledRules) -> Found:
+    if isinstance(one, Unreadable) or isinstance(other, Unreadable):
+        reasons = [each.reason if isinstance(each, Unreadable) else "" for each in (one, other)]
+        return Found((_of_both(*reasons),))
+    return compare_values(one, other, rules)
+
+
+def _compare_xml(one: str, other: str, rules: CompiledRules) -> Found:
+    legacy, new = load_xml(one), load_xml(other)
+    if isinstance(legacy, NotXml) or isinstance(new, NotXml):
+        reasons = [each.reason if isinstance(each, NotXml) else "" for each in (legacy, new)]
+        found = compare_text(one, other)
+        if reasons[0] == reasons[1]:
+            return found
+        return Found((_of_both(*reasons), *found.differences), found.truncated, found.detail)
+    found = compare_values(legacy.tree, new.tree, rules)
+    return _cut(found) if legacy.cut or new.cut else found
+
+
+def _compare_multipart(
+    one: Content,
+    other: Content,
+    legacy: Answer,
+    new: Answer,
+    rules: CompiledRules,
+    depth: int,
+) -> Found:
+    """Part by part in their order, each by its own type."""
+    before = load_multipart(first(legacy.headers, "content-type"), one.data)
+    after = load_multipart(first(new.headers, "content-type"), other.data)
+    if isinstance(before, Unreadable) or isinstance(after, Unreadable) or depth >= MAX_PART_DEPTH:
+        return compare_binary(one.data, other.data)
+    found: list[Difference] = []
+    truncated, detail = False, ""
+    for number in range(max(len(before), len(after))):
+        if number >= len(after):
+            path = f"$.part[{number}]"
+            found.append(Difference(path, Kind.MISSING, before[number].name, ABSENT))
+        elif number >= len(before):
+            found.append(Difference(f"$.part[{number}]", Kind.ADDED, ABSENT, after[number].name))
+        else:
+            inside = _compare_part(number, before[number], after[number], rules, depth)
+            found += inside.differences
+            truncated, detail = truncated or inside.truncated, detail or inside.detail
+    return Found(tuple(found), truncated, detail)
+
+
+def _compare_part(number: int, one: Part, other: Part, rules: CompiledRules, depth: int) -> Found:
+    path = f"$.part[{number}]"
+    found = []
+    if one.name != other.name:
+        found.append(Difference(path + ".name", Kind.VALUE, one.name, other.name))
+    legacy, new = Answer(200, one.headers, one.body), Answer(200, other.headers, other.body)
+    kinds = first(one.headers, "content-type"), first(other.headers, "content-type")
+    if kinds[0].lower() != kinds[1].lower() and not kinds[0].lower().startswith("multipart/"):
+        found.append(Difference(path + ".type", Kind.HEADER, *kinds))
+    _, inside = _compare_contents(
+        content_of(legacy), content_of(new), legacy, new, rules, depth + 1
+    )
+    step = render_step(one.name) if one.name == other.name else f".{number}"
+    found += [
+        Difference(f"$.part{step}{each.path.removeprefix('$')}", each.kind, each.legacy, each.new)
+        for each in inside.differences
+    ]
+    return Found(tuple(found), inside.truncated, inside.detail)
+
+
+def _of_both(one: str, other: str) -> Difference:
+    return Difference("$", Kind.CODING, one or ABSENT, other or ABSENT)
+
+
+def _cut(found: Found) -> Found:
+    return Found(found.differences, True, "more elements than are looked at")

@@ -1,0 +1,96 @@
+"""Forms, line-wise JSON and multipart bodies as values that the rules can speak of."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from comparators.json import NotJson, load_json
+
+MAX_FIELDS: Final = 10_000
+MAX_PARTS: Final = 1000
+_BOUNDARY = re.compile(r""";\s*boundary\s*=\s*(?:"([^"]{1,100})"|([^;\s]{1,100}))""", re.I)
+_NAME = re.compile(r"""[;\s]name\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))""", re.I)
+_BREAK = re.compile(rb"\r?\n")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a body is not what its type says."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a multipart body, its content still to be compared by its own type."""
+
+    name: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def load_form(text: str) -> dict[str, Any] | Unreadable:
+    """Fields by name: a value, or a list of them in their order."""
+    try:
+        pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        return Unreadable(str(error))
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return {name: each[0] if len(each) == 1 else each for name, each in fields.items()}
+
+
+def load_ndjson(data: bytes) -> list[Any] | Unreadable:
+    """The values of the lines, empty lines aside."""
+    values = []
+    for number, line in enumerate(data.replace(b"\x1e", b"").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        loaded = load_json(line)
+        if isinstance(loaded, NotJson):
+            return Unreadable(f"line {number}: {loaded.reason}")
+        values.append(loaded.value)
+    return values
+
+
+def load_multipart(content_type: str, data: bytes) -> list[Part] | Unreadable:
+    """The parts in their order; what the boundary is does not matter."""
+    named = _BOUNDARY.search(content_type)
+    if named is None:
+        return Unreadable("its type names no boundary")
+    mark = b"--" + (named[1] or named[2]).encode("latin-1", "replace")
+    pieces = (b"\r\n" + data).split(b"\n" + mark)
+    if len(pieces) < 2:
+        return Unreadable("its boundary does not occur")
+    if len(pieces) > MAX_PARTS:
+        return Unreadable(f"more than {MAX_PARTS} parts")
+    parts: list[Part] = []
+    for piece in pieces[1:]:
+        if piece.startswith(b"--"):
+            return parts
+        content = piece.partition(b"\n")[2]
+        head, body = _split(content)
+        parts.append(_part(head, body.removesuffix(b"\r"), len(parts)))
+    return Unreadable("its last boundary is missing")
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    if content.startswith((b"\r\n", b"\n")):
+        return b"", content.split(b"\n", 1)[1]
+    found = _BLANK_LINE.search(content)
+    return (content, b"") if found is None else (content[: found.start()], content[found.end() :])
+
+
+def _part(head: bytes, body: bytes, number: int) -> Part:
+    headers = []
+    name = str(number)
+    for line in _BREAK.split(head):
+        key, colon, value = line.decode("latin-1").partition(":")
+        if colon:
+            headers.append((key.strip(), value.strip()))
+        if key.strip().lower() == "content-disposition" and (given := _NAME.search(value)):
+            name = given[1] if given[1] is not None else given[2]
+    return Part(name, tuple(headers), body)
