@@ -191,7 +191,9 @@ class Assessor:
                 self._waiting[result.id] = _Waiting(result, now + ANSWER_S)
                 each.waiting += 1
                 return
-            judgement = each.noise.judge(_places(result), recheck=compare.recheck, can_ask=False)
+            judgement = each.noise.judge(
+                _places(result), recheck=compare.recheck, can_ask=False, again=True
+            )
         self._conclude(result, judgement, may_ask)
 
     def _again(self, each: _Route, again: Result) -> None:
@@ -210,7 +212,9 @@ class Assessor:
         if each is None or each.route.compare is None:
             return
         recheck = each.route.compare.recheck
-        judgement = each.noise.judge(_places(result), recheck=recheck, can_ask=False)
+        judgement = each.noise.judge(
+            _places(result), recheck=recheck, can_ask=False, again=True
+        )
         self._conclude(result, judgement, may_ask=True, why=why)
 
     def _conclude(self, result: Result, judgement: Judgement, may_ask: bool, why: str = "") -> None:
