@@ -21,6 +21,7 @@ from proxy.admin.view import (
 )
 from proxy.config import Finding
 from proxy.control.ledger import Ledger
+from proxy.control.recorded import NoStore, Recorded
 from proxy.control.roster import Roster
 from proxy.control.world import World
 from proxy.core.model import Route
@@ -41,6 +42,7 @@ class ControllerView:
         disconnects: Mapping[str, int],
     ) -> None:
         self.config_errors = 0
+        self.divergences = Recorded(NoStore())
         self._file = file
         self._ledger = ledger
         self._roster = roster

@@ -127,6 +127,8 @@ def as_store_error(layout: Layout, path: Path) -> Iterator[None]:
         else:
             text = f"the {layout.what} {path} cannot be used: {error}"
         raise StoreError(text) from error
+    except sqlite3.ProgrammingError:
+        raise  # a bug of ours and not the file's
     except sqlite3.DatabaseError as error:
         raise _damaged(layout, path, str(error)) from error
     except msgspec.MsgspecError as error:

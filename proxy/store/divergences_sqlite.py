@@ -140,16 +140,18 @@ class SqliteDivergences:
     async def close(self) -> None:
         if self._closed:
             return
-        if self._database is not None:
-            with contextlib.suppress(StoreError):
-                await self._call(lambda database: database.close())
+
+        def end(database: sqlite3.Connection) -> None:
+            self._closed = True  # in the thread: calls that wait behind this one find it so
+            database.close()
+
+        with contextlib.suppress(StoreError):
+            await self._call(end)
         self._closed = True
         self._thread.shutdown(wait=False)
 
     async def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run it in the thread; on a file that turns out damaged, once more on a new one."""
-        if self._closed:
-            raise StoreError("the store of divergences is closed")
 
         def run() -> T:
             try:
@@ -158,9 +160,13 @@ class SqliteDivergences:
                 self._begin_anew(str(error))
                 return self._run(work)
 
+        if self._closed:
+            raise StoreError("the store of divergences is closed")
         return await files.in_time(rows.LAYOUT, self._thread, self._path, run, CALL_TIMEOUT_S)
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed:
+            raise StoreError("the store of divergences is closed")
         with as_store_error(rows.LAYOUT, self._path):
             if self._database is None:
                 self._database = files.open_database(rows.LAYOUT, self._path)

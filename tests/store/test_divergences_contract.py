@@ -1,5 +1,6 @@
 """What every DivergenceStore must do, run against each of them."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy.core.divergences import Divergence, SignatureNoise, signature
+from proxy.core.divergences import Divergence, Page, SignatureNoise, signature
 from proxy.store.divergences import OTHER, SHOWN_SAMPLES, DivergenceStore, StoreBounds
 from proxy.store.divergences_sqlite import SqliteDivergences
 from proxy.store.state import StoreError
@@ -321,3 +322,15 @@ async def test_a_closed_store_refuses(store: DivergenceStore) -> None:
     await store.close()
     with pytest.raises(StoreError):
         await store.page()
+
+
+async def test_calls_that_wait_while_it_closes_are_refused(store: DivergenceStore) -> None:
+    await store.add([divergence(1)])
+    results = await asyncio.gather(
+        store.page(),
+        store.close(),
+        store.page(),
+        store.add([divergence(2)]),
+        return_exceptions=True,
+    )
+    assert all(isinstance(each, StoreError | None | Page) for each in results), results
