@@ -1,7 +1,7 @@
 """The admin API: an aiohttp application over an AdminView.
 
-Nothing here waits for anything but its client: the view answers from memory. Only GET and HEAD
-exist, so that a page of another origin can change nothing.
+What is shown of now comes from memory at once; only divergences wait for their store. Only GET and
+HEAD exist, so that a page of another origin can change nothing.
 """
 
 import asyncio
@@ -13,14 +13,15 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from proxy.admin import divergence_calls
+from proxy.admin.divergence_calls import no_route, no_table
+from proxy.admin.divergences import UnavailableError, signature_view
 from proxy.admin.hosts import host_allowed
 from proxy.admin.openapi import document
-from proxy.admin.page import CONTENT_SECURITY_POLICY, render_page
-from proxy.admin.problems import problem
+from proxy.admin.page import CONTENT_SECURITY_POLICY, MAX_SIGNATURES, render_page
+from proxy.admin.problems import compressed, json_answer, problem
 from proxy.admin.view import AdminView, ReadyView, RouteView
 from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
-
-COMPRESS_FROM_BYTES = 16 << 10
 
 SECURITY_HEADERS = {
     "Server": "banyan",
@@ -48,19 +49,20 @@ def make_app(view: AdminView, listen_host: str | None = "127.0.0.1") -> web.Appl
     app.on_response_prepare.append(_secure)
     for path, handler in HANDLERS.items():
         # A name may hold braces, which the default pattern of a placeholder refuses.
-        app.router.add_get(path.replace("{name}", "{name:[^/]+}"), partial(handler, view))
+        pattern = path.replace("{name}", "{name:[^/]+}").replace("{id}", "{id:[^/]+}")
+        app.router.add_get(pattern, partial(handler, view))
     return app
 
 
 async def livez(view: AdminView, request: web.Request) -> web.Response:
     """The process answers."""
-    return _json(b'{"status":"live"}')
+    return json_answer(b'{"status":"live"}')
 
 
 async def readyz(view: AdminView, request: web.Request) -> web.Response:
     """Clients can be answered; names the workers that are not as they should be."""
     ready: ReadyView = view.readiness()
-    return _json(msgspec.json.encode(ready), 503 if ready.status == "unready" else 200)
+    return json_answer(msgspec.json.encode(ready), 503 if ready.status == "unready" else 200)
 
 
 async def metrics(view: AdminView, request: web.Request) -> web.Response:
@@ -70,13 +72,13 @@ async def metrics(view: AdminView, request: web.Request) -> web.Response:
         pieces.append(piece)
         await asyncio.sleep(0)  # 10,000 routes make 40 MB: let the controller live meanwhile
     body = "".join(pieces).encode()
-    return _compressed(web.Response(body=body, headers={hdrs.CONTENT_TYPE: EXPOSITION}))
+    return compressed(web.Response(body=body, headers={hdrs.CONTENT_TYPE: EXPOSITION}))
 
 
 async def routes(view: AdminView, request: web.Request) -> web.Response:
     """Every route as it is now."""
     found = list(view.routes())
-    return _json(msgspec.json.encode(RouteList(found))) if found else _no_table(view)
+    return json_answer(msgspec.json.encode(RouteList(found))) if found else no_table(view)
 
 
 async def route(view: AdminView, request: web.Request) -> web.Response:
@@ -84,40 +86,37 @@ async def route(view: AdminView, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     found = view.route(name)
     if found is None:
-        if not view.routes():
-            return _no_table(view)
-        return problem(404, f"There is no route named {name!r}; GET /api/v1/routes lists them.")
-    return _json(msgspec.json.encode(found))
-
-
-def _no_table(view: AdminView) -> web.Response:
-    # Every table has a route, the one of what matches none. An empty list would say that no route
-    # is pending and no side has missed a write, and a controller that starts cannot know.
-    why = "; ".join(view.readiness().unready) or "it is being loaded"
-    return problem(503, f"There is no table of routes yet: {why}.", {hdrs.RETRY_AFTER: "1"})
+        return no_route(name) if view.routes() else no_table(view)
+    return json_answer(msgspec.json.encode(found))
 
 
 async def config(view: AdminView, request: web.Request) -> web.Response:
     """The configuration in force."""
-    return _json(msgspec.json.encode(view.config()))
+    return json_answer(msgspec.json.encode(view.config()))
 
 
 async def openapi(view: AdminView, request: web.Request) -> web.Response:
     """This API, described."""
-    return _json(msgspec.json.encode(document()))
+    return json_answer(msgspec.json.encode(document()))
 
 
 async def page(view: AdminView, request: web.Request) -> web.Response:
-    """The table of routes for a browser."""
+    """The table of routes for a browser, and what differs most."""
+    trouble, found = "", []
+    try:
+        found = [signature_view(s) for s in await view.divergences.signatures(limit=MAX_SIGNATURES)]
+    except UnavailableError as error:
+        trouble = str(error)
     return web.Response(
-        text=render_page(view.routes(), view.config(), view.readiness()),
+        text=render_page(view.routes(), view.config(), view.readiness(), found, trouble),
         content_type="text/html",
         headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
     )
 
 
-# Each of them is described in openapi.py; a test holds the two against each other.
-HANDLERS: dict[str, Callable[[AdminView, web.Request], Awaitable[web.Response]]] = {
+# Each of them is described in openapi.py; a test holds the two against each other. The first that
+# matches is called.
+HANDLERS: dict[str, Callable[[AdminView, web.Request], Awaitable[web.StreamResponse]]] = {
     "/": page,
     "/livez": livez,
     "/readyz": readyz,
@@ -125,6 +124,10 @@ HANDLERS: dict[str, Callable[[AdminView, web.Request], Awaitable[web.Response]]]
     "/api/openapi.json": openapi,
     "/api/v1/routes": routes,
     "/api/v1/routes/{name}": route,
+    "/api/v1/divergences": divergence_calls.divergences,
+    "/api/v1/divergences/export": divergence_calls.export,
+    "/api/v1/divergences/{id}": divergence_calls.divergence,
+    "/api/v1/signatures": divergence_calls.signatures,
     "/api/v1/config": config,
 }
 
@@ -161,13 +164,3 @@ async def _secure(request: web.Request, response: web.StreamResponse) -> None:
             response.headers[name] = value
         else:
             response.headers.setdefault(name, value)
-
-
-def _json(body: bytes, status: int = 200) -> web.Response:
-    return _compressed(web.Response(body=body, status=status, content_type="application/json"))
-
-
-def _compressed(response: web.Response) -> web.Response:
-    if isinstance(response.body, bytes) and len(response.body) >= COMPRESS_FROM_BYTES:
-        response.enable_compression()  # if the client accepts it
-    return response

@@ -5,8 +5,11 @@ from typing import Any
 
 import msgspec
 
+from proxy.admin.divergence_calls import NDJSON
+from proxy.admin.divergences import DivergenceList, SignatureList, WholeDivergence
 from proxy.admin.problems import CONTENT_TYPE as PROBLEM
 from proxy.admin.problems import Problem
+from proxy.admin.query import MAX_LIMIT
 from proxy.admin.view import ConfigView, ReadyView, RouteView
 from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
 
@@ -19,13 +22,35 @@ _NAME = {
     "`(unmatched)`.",
     "schema": {"type": "string"},
 }
+_ID = {**_NAME, "name": "id", "description": "The id of a divergence, percent-encoded."}
+_LIMITS = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
+
+
+def _query(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    schema = schema or {"type": "string"}
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+_ROUTE = _query("route", "Only of the route of this name.")
+_SIGNATURE = _query("signature", "Only with this signature, as `/api/v1/signatures` spells it.")
+_SINCE = _query(
+    "since", "Only since this moment (ISO 8601), or not longer ago (`30m`, `2h`, `7d`)."
+)
+_LIMIT = _query("limit", "At most so many.", _LIMITS)
+_CURSOR = _query("cursor", "Behind this place: the `next` of the page before.")
 
 
 @cache
 def document() -> dict[str, Any]:
     """The document, as `/api/openapi.json` shows it."""
-    (route, config, ready, error), components = msgspec.json.schema_components(
-        [RouteView, ConfigView, ReadyView, Problem], ref_template=_REFS
+    (route, config, ready, error, page, one, signatures), components = (
+        msgspec.json.schema_components(
+            [
+                *(RouteView, ConfigView, ReadyView, Problem),
+                *(DivergenceList, WholeDivergence, SignatureList),
+            ],
+            ref_template=_REFS,
+        )
     )
     for component in components.values():
         # Answers always hold every field; that some may be left out is only true of the values.
@@ -49,6 +74,9 @@ def document() -> dict[str, Any]:
 
     no_route = {"404": _response("There is no such route.", error, PROBLEM)}
     unready = {"503": _response("No client can be answered rightly; `unready` says why.", ready)}
+    bad = {"400": _response("A parameter is wrong; `detail` says which.", error, PROBLEM)}
+    asked = {**bad, **no_route}
+    gone = {**bad, "404": _response("There is none (any more) with this id.", error, PROBLEM)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,7 +86,7 @@ def document() -> dict[str, Any]:
             "and answers no foreign Host.",
         },
         "paths": {
-            "/": get("The table of routes for a browser.", text, "text/html"),
+            "/": get("The routes and what differs most, for a browser.", text, "text/html"),
             "/livez": get("The process answers.", live),
             "/readyz": get(
                 "Clients can be answered; degraded workers are named.", ready, responses=unready
@@ -68,6 +96,33 @@ def document() -> dict[str, Any]:
             "/api/v1/routes": get("Every route as it is now.", routes),
             "/api/v1/routes/{name}": get(
                 "One route as it is now.", route, responses=no_route, parameters=[_NAME]
+            ),
+            "/api/v1/divergences": get(
+                "A page of divergences, the newest first.",
+                page,
+                responses=asked,
+                parameters=[_ROUTE, _SIGNATURE, _SINCE, _LIMIT, _CURSOR],
+            ),
+            "/api/v1/divergences/export": get(
+                "All divergences that are kept, a line each in the form of "
+                "`/api/v1/divergences/{id}`, the oldest first. One that is cut off ends the "
+                "connection.",
+                text,
+                NDJSON,
+                responses=asked,
+                parameters=[_ROUTE],
+            ),
+            "/api/v1/divergences/{id}": get(
+                "One divergence, with its recorded answers.",
+                one,
+                responses=gone,
+                parameters=[_ID],
+            ),
+            "/api/v1/signatures": get(
+                "Every signature, the most counted first.",
+                signatures,
+                responses=asked,
+                parameters=[_ROUTE, _LIMIT],
             ),
             "/api/v1/config": get("The configuration in force.", config),
         },

@@ -1,4 +1,4 @@
-"""The page at `/`: the table of routes, made whole on the server.
+"""The page at `/`: the table of routes and what differs most, made whole on the server.
 
 It works without a script; with one, it fetches itself every two seconds and swaps its main part.
 Style and script are inline and named in the policy by their hashes, so nothing else runs.
@@ -8,14 +8,21 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from html import escape
+from urllib.parse import quote
 
+from proxy.admin.divergences import SignatureView
 from proxy.admin.view import ConfigView, ReadyView, RouteView
+from proxy.core.divergences import SignatureNoise
 from proxy.observe import figures
+from proxy.observe.plain import plain
 
 MAX_ROWS = 200
 MAX_FINDINGS = 10
+MAX_SIGNATURES = 10
 LINKS = {
     "/api/v1/routes": "routes",
+    "/api/v1/divergences": "divergences",
+    "/api/v1/signatures": "signatures",
     "/api/v1/config": "configuration",
     "/readyz": "readiness",
     "/metrics": "metrics",
@@ -30,6 +37,7 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem;
   padding: 1.5rem 1.25rem }
 h1 { font-size: 1.3rem; margin: 0 }
+h2 { font-size: 1.05rem; margin: 1.8rem 0 0 }
 p { margin: .35rem 0 }
 code { font: .92em ui-monospace, monospace }
 .quiet { color: var(--quiet) } .warn { color: var(--warn) } .bad { color: var(--bad) }
@@ -44,6 +52,7 @@ th, td { text-align: right; padding: .42rem .6rem; border-bottom: 1px solid var(
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
 td { vertical-align: top }
 td div { font-size: .85rem; white-space: normal; max-width: 17rem; overflow-wrap: anywhere }
+td.path { white-space: normal; overflow-wrap: anywhere; min-width: 14rem }
 nav a { margin-right: 1.1rem }
 """
 
@@ -55,9 +64,9 @@ async function refresh() {
     const answer = await fetch("/", {signal: AbortSignal.timeout(5000)});
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const table = document.querySelector(".scroll"), left = table ? table.scrollLeft : 0;
+    const left = [...document.querySelectorAll(".scroll")].map(table => table.scrollLeft);
     main.replaceChildren(...page.querySelector("main").childNodes);
-    if (table) document.querySelector(".scroll").scrollLeft = left;
+    document.querySelectorAll(".scroll").forEach((table, at) => table.scrollLeft = left[at] || 0);
     state.textContent = "live";
     state.className = "quiet";
   } catch {
@@ -90,10 +99,19 @@ HEADINGS = (
     "New ms<br>p50 / p99",
 )
 
+SIGNATURE_HEADINGS = ("Route", "Difference", "Divergences", "Noise", "Last seen", "Sample")
 
-def render_page(routes: Sequence[RouteView], config: ConfigView, ready: ReadyView) -> str:
-    """The page, whole."""
-    body = "\n".join((*_notes(config, ready), *_table(routes)))
+
+def render_page(
+    routes: Sequence[RouteView],
+    config: ConfigView,
+    ready: ReadyView,
+    signatures: Sequence[SignatureView] = (),
+    trouble: str = "",
+) -> str:
+    """The page, whole; `trouble` is why there are no signatures."""
+    differing = _signatures(signatures, trouble)
+    body = "\n".join((*_notes(config, ready), *_table(routes), *differing))
     links = "".join(f'<a href="{href}">{text}</a>' for href, text in LINKS.items())
     return f"""<!doctype html>
 <html lang="en">
@@ -170,6 +188,55 @@ def _row(route: RouteView) -> str:
         ),
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _signatures(signatures: Sequence[SignatureView], trouble: str) -> Iterator[str]:
+    yield "<h2>What differs most</h2>"
+    if trouble:
+        yield _note("warn", f"The divergences cannot be had now: {trouble}")
+        return
+    if not signatures:
+        yield '<p class="quiet">Nothing has differed that is still kept.</p>'
+        return
+    headings = "".join(f"<th>{heading}</th>" for heading in SIGNATURE_HEADINGS)
+    yield f'<div class="scroll"><table><thead><tr>{headings}</tr></thead><tbody>'
+    yield from (_signature(each) for each in signatures[:MAX_SIGNATURES])
+    yield "</tbody></table></div>"
+    yield (
+        '<p class="quiet">Noise is how often legacy differs from itself in that place, of so many '
+        "times it was asked twice. What noise explains counts as no divergence.</p>"
+    )
+
+
+def _signature(each: SignatureView) -> str:
+    cells = (
+        escape(plain(each.route)),
+        f"<code>{escape(plain(each.path))}</code>"
+        f'<div class="quiet">{escape(plain(each.kind))}</div>',
+        _alarming(each.count),
+        _noise(each.noise),
+        f"{each.last_at:%Y-%m-%d %H:%M:%S}",
+        " ".join(
+            f'<a href="/api/v1/divergences/{quote(id, safe="")}">JSON</a>'
+            for id in each.sample_ids[:1]
+        )
+        or figures.NONE,
+    )
+    classes = ("", ' class="path"', "", "", "", "")
+    return "<tr>" + "".join(map("<td{}>{}</td>".format, classes, cells)) + "</tr>"
+
+
+def _noise(noise: SignatureNoise | None) -> str:
+    if noise is None:
+        return figures.NONE
+    known = (
+        f"{figures.share(noise.share)} of {figures.count(noise.samples)}"
+        if noise.samples
+        else figures.NONE
+    )
+    if not noise.count:
+        return known
+    return f'{known}<div class="quiet">explains {figures.count(noise.count)}</div>'
 
 
 def _phase(route: RouteView) -> str:

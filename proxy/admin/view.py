@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from proxy.admin.divergences import DivergencesView
 from proxy.observe.verdict import Verdict
 from proxy.observe.window import Window
 
@@ -138,7 +139,15 @@ class ReadyView(msgspec.Struct, frozen=True):
 
 
 class AdminView(Protocol):
-    """What the controller shows. Every call is quick, never waits, and sees one moment."""
+    """What the controller shows. Every call is quick, never waits, and sees one moment.
+
+    Only those of `divergences` wait, for the store.
+    """
+
+    @property
+    def divergences(self) -> DivergencesView:
+        """The divergences that are kept."""
+        ...
 
     def routes(self) -> Sequence[RouteView]:
         """Every route in the order of the file, the unmatched one last."""

@@ -1,18 +1,24 @@
-"""The admin API as the commands ask it: where it is, one GET, and errors in one paragraph."""
+"""The admin API as the commands ask it: where it is, a GET, and errors in one paragraph."""
 
+import asyncio
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import click
+from yarl import URL
 
 if TYPE_CHECKING:
     from proxy.config.addresses import Address
 
 TIMEOUT_S = 10.0
+STREAM_TIMEOUT_S = 30.0  # between two pieces
+LINE_BYTES = 64 << 20  # more than two recorded answers
 ELSEWHERE = "--config FILE or --admin URL says where else to look."
 
 _ADMIN = re.compile(
@@ -95,38 +101,71 @@ class AdminClient:
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`. Raises AdminError."""
+        async with self._asked(path, self._timeout) as answer:
+            return _checked(self.address, answer.status, await _object(answer))
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines at `path`, each with its end. Raises AdminError, also if it breaks off."""
+        times = aiohttp.ClientTimeout(sock_connect=TIMEOUT_S, sock_read=STREAM_TIMEOUT_S)
+        async with self._asked(path, times) as answer:
+            if answer.status != 200 or answer.content_type != "application/x-ndjson":
+                _checked(self.address, answer.status, await _object(answer))
+                raise AdminError(_foreign(self.address, answer.status))
+            while line := await answer.content.readuntil(b"\n", max_size=LINE_BYTES):
+                yield line
+
+    @contextlib.asynccontextmanager
+    async def _asked(
+        self, path: str, times: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         connector: aiohttp.BaseConnector
         if self.address.startswith("unix:"):
             connector = aiohttp.UnixConnector(self.address.removeprefix("unix:"))
-            url = f"http://localhost{path}"
+            url = URL(f"http://localhost{path}", encoded=True)
         else:
-            connector, url = aiohttp.TCPConnector(), self.address + path
+            connector, url = aiohttp.TCPConnector(), URL(self.address + path, encoded=True)
         try:
             async with (
-                aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
+                aiohttp.ClientSession(connector=connector, timeout=times) as session,
                 session.get(url, allow_redirects=False) as answer,
             ):
-                status, body = answer.status, await _object(answer)
+                yield answer
         except TimeoutError:
             raise AdminError(
                 f"The admin API at {self.address} did not answer within "
-                f"{self._timeout.total:g} s. {ELSEWHERE}"
+                f"{times.total or times.sock_read:g} s. {ELSEWHERE}"
+            ) from None
+        except (aiohttp.ClientPayloadError, asyncio.IncompleteReadError):
+            raise AdminError(
+                f"What the admin API at {self.address} answered broke off: its log may say why."
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise AdminError(
                 f"The admin API at {self.address} cannot be reached ({_reason(error)}). Is "
                 f"banyan serve running with this configuration? {ELSEWHERE}"
             ) from None
-        if body is None or (status == 200) == ("detail" in body and "title" in body):
-            raise AdminError(
-                f"What answers at {self.address} is not the admin API of Banyan (status {status}). "
-                f"{ELSEWHERE}"
-            )
-        if status == 503:
-            raise AdminError(f"The admin API cannot say yet: {body['detail']}")
-        if status != 200:
-            raise AdminError(f"The admin API refuses (status {status}): {body['detail']}")
-        return body
+
+
+def query(**asked: str | int | None) -> str:
+    """`?name=value&...` of what is not None, percent-encoded; nothing if all is."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    return "?" + urlencode(given, quote_via=quote) if given else ""
+
+
+def _checked(address: str, status: int, body: dict[str, Any] | None) -> dict[str, Any]:
+    if body is None or (status == 200) == ("detail" in body and "title" in body):
+        raise AdminError(_foreign(address, status))
+    if status == 503:
+        raise AdminError(f"The admin API cannot say yet: {body['detail']}")
+    if status != 200:
+        raise AdminError(f"The admin API refuses (status {status}): {body['detail']}")
+    return body
+
+
+def _foreign(address: str, status: int) -> str:
+    return (
+        f"What answers at {address} is not the admin API of Banyan (status {status}). {ELSEWHERE}"
+    )
 
 
 async def _object(answer: aiohttp.ClientResponse) -> dict[str, Any] | None:

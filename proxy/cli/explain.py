@@ -19,6 +19,7 @@ import msgspec
 
 from proxy.core.explaining import Explanation, Request, explain
 from proxy.core.model import Backend, Compare
+from proxy.observe.plain import plain
 
 LISTED_ROUTES = 10
 LABEL_WIDTH = 10
@@ -209,4 +210,4 @@ def _shown(text: str) -> str:
     """Text off the wire for a terminal: as UTF-8 where it is, nothing that steers the terminal."""
     with suppress(UnicodeError):
         text = text.encode("latin-1").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain(text)

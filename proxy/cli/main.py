@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("proxy.cli.check", "Find what is wrong or unwise in a configuration."),
     "explain": ("proxy.cli.explain", "Say which route takes a request, and what happens to it."),
     "status": ("proxy.cli.status", "Show the routes as they are now."),
+    "divergences": ("proxy.cli.divergences", "Show where the two sides answered differently."),
     "demo": ("proxy.cli.demo", "Run two shops, visitors, and the proxy between them."),
 }
 

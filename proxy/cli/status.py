@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 import fnmatch
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -18,17 +16,17 @@ from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli import screen
 from proxy.cli.adminclient import AdminClient, AdminError, admin_address
 from proxy.observe import figures
 
 DEFAULT_TOP = 100
 LINES_AROUND_THE_TABLE = 7
-WIDTH_OF_A_FILE = 120  # not a terminal and no COLUMNS
 
 EXAMPLES = """
 Examples:
@@ -203,7 +201,7 @@ async def _once(
         selected = select(data, patterns, top or 0)
         click.echo(json.dumps({"routes": selected["routes"]}, indent=2, ensure_ascii=False))
         return
-    console = _console()
+    console = screen.console()
     console.print(routes_table(select(data, patterns, DEFAULT_TOP if top is None else top)))
     with contextlib.suppress(AdminError):
         if refused := (await client.get("/api/v1/config")).get("last_error"):
@@ -227,7 +225,7 @@ async def _watch(
 
     Only the first look may fail: later ones say so under the last figures and go on.
     """
-    console = _console()
+    console = screen.console()
     data = await client.get("/api/v1/routes")
     seen, trouble = datetime.now(), ""
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
@@ -246,12 +244,3 @@ async def _watch(
                 seen, trouble = datetime.now(), ""
             except AdminError as error:
                 trouble = str(error)
-
-
-def _console() -> Console:
-    console = Console(highlight=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=WIDTH_OF_A_FILE)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without the arrow
-    return console

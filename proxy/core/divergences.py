@@ -60,7 +60,27 @@ class Divergence(msgspec.Struct, frozen=True):
 
     def signatures(self) -> tuple[str, ...]:
         """The signature of each difference, each once, in order."""
-        return tuple(dict.fromkeys(signature(self.route, d.path, d.kind) for d in self.differences))
+        return tuple(seen.signature for seen in self.seen())
+
+    def seen(self) -> tuple["Seen", ...]:
+        """Each signature in it, once, in order."""
+        found: dict[str, Seen] = {}
+        for each in self.differences:
+            text = signature(self.route, each.path, each.kind)
+            noise = self.result == "noise" or (
+                each.noise and (text not in found or found[text].noise)
+            )
+            found[text] = Seen(text, wildcarded(each.path), each.kind, noise)
+        return tuple(found.values())
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A signature that occurs in a divergence; `noise` if nothing of it counts."""
+
+    signature: str
+    path: str  # wildcarded
+    kind: str
+    noise: bool
 
 
 class SignatureSummary(msgspec.Struct, frozen=True):
@@ -85,6 +105,12 @@ class SignatureNoise(msgspec.Struct, frozen=True):
     count: int  # divergences that were explained by it
 
 
+def with_noise(summary: SignatureSummary, share: float, samples: int) -> SignatureSummary:
+    """The summary with what the noise model knows; a store only counts what noise explained."""
+    count = summary.noise.count if summary.noise else 0
+    return msgspec.structs.replace(summary, noise=SignatureNoise(share, samples, count))
+
+
 class Page(msgspec.Struct, frozen=True):
     """One page of divergences, the newest first; `next` is the cursor of the page behind it."""
 
@@ -100,10 +126,13 @@ def signature(route: str, path: str, kind: str) -> str:
 def wildcarded(path: str) -> str:
     """The path with array indices, and keys that look like ids, replaced by `*`.
 
-    `$.items[3].price` is `$.items[*].price`; `$.users.42.name` is `$.users.*.name`.
+    `$.items[3].price` is `$.items[*].price`; `$.users.42.name` is `$.users.*.name`. A path of
+    more than 300 characters, which only hostile keys make, is cut.
     """
-    return _INDEX.sub("[*]", _ID_KEY.sub(".*", path))
+    general = _INDEX.sub("[*]", _ID_KEY.sub(".*", path))
+    return general if len(general) <= _PATH_CHARACTERS else general[: _PATH_CHARACTERS - 1] + "…"
 
 
+_PATH_CHARACTERS = 300
 _INDEX = re.compile(r"\[\d+\]")
 _ID_KEY = re.compile(r"\.(?:\d+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?=[.\[]|$)")

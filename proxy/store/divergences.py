@@ -5,11 +5,14 @@ from all of its time rather than its first few, and counts go on where samples a
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from proxy.core.divergences import Divergence, Page, SignatureSummary
+from proxy.core.divergences import Divergence, Page, Seen, SignatureSummary, signature
+
+OTHER: Final = "(other)"
+SHOWN_SAMPLES: Final = 5
 
 
 class StoreBounds(msgspec.Struct, frozen=True):
@@ -20,6 +23,12 @@ class StoreBounds(msgspec.Struct, frozen=True):
     age_s: float = 14 * 86_400
     signatures_a_route: int = 500  # all further ones of a route share one "(other)"
     samples_a_signature: int = 200
+    signatures: int = 20_000  # of all routes
+
+
+def other(route: str, noise: bool) -> Seen:
+    """What stands for the signatures beyond the bound, and for a divergence that names none."""
+    return Seen(signature(route, OTHER, "other"), OTHER, "other", noise)
 
 
 class DivergenceStore(Protocol):
@@ -44,8 +53,14 @@ class DivergenceStore(Protocol):
         """One, recorded answers included."""
         ...
 
-    async def signatures(self, route: str | None = None) -> list[SignatureSummary]:
-        """All signatures, those with the most counted divergences first."""
+    async def signatures(
+        self, route: str | None = None, limit: int | None = None
+    ) -> list[SignatureSummary]:
+        """All signatures or some, those with the most counted divergences first.
+
+        Of noise the store knows only how many divergences it explained: `with_noise` adds the rest.
+        The newest SHOWN_SAMPLES of each are named.
+        """
         ...
 
     def export(self, route: str | None = None) -> AsyncIterator[Divergence]:
@@ -65,7 +80,7 @@ class DivergenceStore(Protocol):
         ...
 
     def dropped(self) -> dict[str, int]:
-        """How many were not kept, by reason: "reservoir", "count", "bytes", "age"."""
+        """How many were let go since the start, by reason: "reservoir", "count", "bytes", "age"."""
         ...
 
     async def close(self) -> None: ...

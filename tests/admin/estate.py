@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from proxy.admin.view import ConfigView, ReadyView, RouteView, WorkerView
+from proxy.control.recorded import NoStore, Recorded
+from proxy.core.divergences import SignatureSummary
 from proxy.core.messages import Counts, Report
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
@@ -27,11 +29,18 @@ def a_route(name: str, phase: str, declared: str | None = None) -> RouteView:
     )
 
 
+def noise_of(summary: SignatureSummary) -> tuple[float, int] | None:
+    """What the noise model would know."""
+    return (0.125, 340) if summary.path == "$.price" else None
+
+
 class Estate:
     """Routes, workers and counts as the controller would have them."""
 
     def __init__(self, *routes: RouteView) -> None:
         self.known = list(routes)
+        self.keeper = NoStore()
+        self.divergences = Recorded(self.keeper, noise_of)
         self.ready = ReadyView.of([WORKER])
         self.configuration = ConfigView(
             file="/etc/banyan/routes.yaml",
