@@ -29,9 +29,10 @@ from typing import Final, TypeAlias
 import msgspec
 
 ENOUGH: Final = 20  # control pairs
+LEAST_REAL: Final = 0.1  # of a noisy place's divergences: with less it is called noise
 HALF_LIFE: Final = 20_000  # pairs that were compared
 MAX_PLACES: Final = 500
-Z: Final = 1.64  # one-sided 95 %
+Z: Final = 3.0  # one-sided 99.9 %: the bounds are looked at again with each pair
 VERSION: Final = 1
 
 Place: TypeAlias = tuple[str, str]  # wildcarded path, kind
@@ -139,23 +140,24 @@ class RouteNoise:
 
         `again`: the pair was judged before and could not be asked, so it is not counted twice.
         """
-        noise = set()
-        verdicts = set()
+        verdicts: dict[Place, Verdict] = {}
         for place in places:
             stats = self._stats(place)
             if not again:
                 stats.diverged += 1
-            verdict = self._verdict(stats, recheck, can_ask)
-            verdicts.add(verdict)
-            if verdict is Verdict.NOISE:
-                noise.add(place)
-        if Verdict.ASK in verdicts:
+            verdicts[place] = self._verdict(stats, recheck, can_ask)
+        of_all = set(verdicts.values())
+        noise = {place for place, verdict in verdicts.items() if verdict is Verdict.NOISE}
+        if Verdict.ASK in of_all:
             return Judgement(Verdict.ASK, frozenset(noise), recheck)
-        for verdict in (Verdict.DIVERGENT, Verdict.UNVERIFIED):
-            if verdict in verdicts:
-                if verdict is Verdict.DIVERGENT:
-                    self._count(places, noise)
-                return Judgement(verdict, frozenset(noise))
+        if Verdict.DIVERGENT in of_all:
+            # What nothing can be said of counts no more than noise does.
+            counts = {place for place, v in verdicts.items() if v is Verdict.DIVERGENT}
+            noise = verdicts.keys() - counts
+            self._count(places, noise)
+            return Judgement(Verdict.DIVERGENT, frozenset(noise))
+        if Verdict.UNVERIFIED in of_all:
+            return Judgement(Verdict.UNVERIFIED, frozenset(noise))
         self._explain(places)
         return Judgement(Verdict.NOISE, frozenset(noise))
 
@@ -257,11 +259,10 @@ class RouteNoise:
 
     def _weight(self, stats: _Stats) -> float:
         """The share of a noisy place's divergences that noise does not explain: a lower bound."""
-        noise = self._noise_rate(stats)
         by_asking = 0.0
         asks = stats.asks
         if asks >= ENOUGH:
-            excess = stats.persisted - stats.itself * (1.0 - noise)
+            excess = stats.persisted - stats.itself * (1.0 - self._least_noise(stats))
             by_asking = lower(max(excess, 0.0), asks)
         by_rate = 0.0
         if self._controls >= ENOUGH and self._compared >= ENOUGH:
@@ -271,11 +272,11 @@ class RouteNoise:
             by_rate = max(least - most, 0.0) / rate
         return min(max(by_asking, by_rate), 1.0)
 
-    def _noise_rate(self, stats: _Stats) -> float:
-        """How often legacy differs from itself there: by chance alone where that says enough."""
+    def _least_noise(self, stats: _Stats) -> float:
+        """How often legacy differs from itself there, at least; by chance where that is enough."""
         if self._controls >= ENOUGH:
-            return min(stats.controls / self._controls, 1.0)
-        return stats.itself / stats.asks if stats.asks else 0.0
+            return lower(min(stats.controls, self._controls), self._controls)
+        return lower(stats.itself, stats.asks)
 
     def _count(self, places: Collection[Place], noise: Collection[Place]) -> None:
         for place in set(places):
@@ -297,7 +298,7 @@ class RouteNoise:
             round(samples),
             stats.counted,
             stats.explained,
-            stats.is_noisy and self._weight(stats) == 0.0,
+            stats.is_noisy and self._weight(stats) < LEAST_REAL,
         )
 
     def _stats(self, place: Place) -> _Stats:
@@ -315,7 +316,7 @@ class RouteNoise:
 
 def lower(hits: float, of: float) -> float:
     """Wilson's lower bound of a share, one-sided at Z."""
-    return _wilson(hits, of, -Z)
+    return _wilson(hits, of, -Z) if hits > 0 else 0.0
 
 
 def upper(hits: float, of: float) -> float:

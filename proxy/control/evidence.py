@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 import structlog
-from comparators.redaction import Redactor
 
-from proxy.core.divergences import DifferenceRecord, Divergence
+from comparators.redaction import Redactor
+from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
 from proxy.core.messages import AskAgain, NotAsked, Observation, Report
 from proxy.core.model import Route
 from proxy.observe.assessing import Assessment, Assessor
@@ -58,14 +58,16 @@ class Evidence:
         self._open_store = open_store
         self._assessor = Assessor(ask, self._assessed, secrets.randbits(16))
         self._queue: deque[Divergence] = deque()
-        self.store: DivergenceStore | None = None  # None while it is out of reach
+        self.store: DivergenceStore | None = None  # None until it is open
         self.problem = ""  # why it is
         self._dropped = 0  # divergences that never got to the store
         self.busy_s = 0.0  # of all comparers
 
-    @property
-    def assessor(self) -> Assessor:
-        return self._assessor
+    def noise_of(self, summary: SignatureSummary) -> tuple[float, int] | None:
+        """The share of control pairs in which legacy differs from itself there, and how many."""
+        noise = self._assessor.noise(summary.route)
+        known = noise.place((summary.path, summary.kind)) if noise else None
+        return (known.share, known.samples) if known else None
 
     def drops(self) -> dict[str, int]:
         """Divergences that are not kept, by reason."""

@@ -5,7 +5,6 @@ Implements DivergencesView. Without a store, or with one that fails, it says why
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.admin.divergences import UnavailableError
@@ -20,22 +19,17 @@ NoiseOf = Callable[[SignatureSummary], tuple[float, int] | None]
 class Keeper(Protocol):
     """Who holds the store: None while it is not open or out of reach, and why that is."""
 
-    store: DivergenceStore | None
-    problem: str
+    @property
+    def store(self) -> DivergenceStore | None: ...
 
-
-@dataclass
-class NoStore:
-    """A keeper without a store so far."""
-
-    store: DivergenceStore | None = None
-    problem: str = ""
+    @property
+    def problem(self) -> str: ...
 
 
 class Recorded:
     """What `keeper` keeps; `noise_of` asks the noise model."""
 
-    def __init__(self, keeper: Keeper, noise_of: NoiseOf = lambda _: None) -> None:
+    def __init__(self, keeper: Keeper, noise_of: NoiseOf) -> None:
         self._keeper = keeper
         self._noise_of = noise_of
 

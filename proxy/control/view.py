@@ -23,7 +23,7 @@ from proxy.config import Finding
 from proxy.control.comparers import Comparers
 from proxy.control.evidence import Evidence
 from proxy.control.ledger import Ledger
-from proxy.control.recorded import NoStore, Recorded
+from proxy.control.recorded import Recorded
 from proxy.control.roster import Roster
 from proxy.control.world import World
 from proxy.core.model import Route
@@ -48,7 +48,7 @@ class ControllerView:
         traces: TraceCounts,
     ) -> None:
         self.config_errors = 0
-        self.divergences = Recorded(NoStore())
+        self.divergences = Recorded(evidence, evidence.noise_of)
         self._file = file
         self._ledger = ledger
         self._roster = roster

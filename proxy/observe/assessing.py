@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
-from comparators.noise import Judgement, Place, RouteNoise, Verdict
 
 from comparators.model import Kind, Outcome
+from comparators.noise import Judgement, Place, RouteNoise, Verdict
 from proxy.core.divergences import DifferenceRecord, Divergence, SideRecord, wildcarded
 from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
 from proxy.core.model import Phase, Route
@@ -212,9 +212,7 @@ class Assessor:
         if each is None or each.route.compare is None:
             return
         recheck = each.route.compare.recheck
-        judgement = each.noise.judge(
-            _places(result), recheck=recheck, can_ask=False, again=True
-        )
+        judgement = each.noise.judge(_places(result), recheck=recheck, can_ask=False, again=True)
         self._conclude(result, judgement, may_ask=True, why=why)
 
     def _conclude(self, result: Result, judgement: Judgement, may_ask: bool, why: str = "") -> None:
