@@ -32,6 +32,7 @@ LAYERS = {
         "proxy.store",
         "proxy.observe",
         "proxy.admin",
+        "comparators",
     ),
     "demo": (),
 }
@@ -44,7 +45,10 @@ PURE_MODULES = (
     *("json", "math", "msgspec", "operator", "re", "string", "struct", "types", "typing"),
     *("urllib.parse",),
 )
-COMPARING_MODULES = ("deepdiff", "orjson", "xml.etree", "html.parser")
+COMPARING_MODULES = (
+    *("deepdiff", "orjson", "brotli", "zstandard", "zlib", "codecs", "decimal", "difflib"),
+    *("html.parser", "xml.parsers.expat"),
+)
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 
 # The data plane starts in a tenth of a second and stays small because of other people's code it

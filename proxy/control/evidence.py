@@ -23,7 +23,8 @@ from proxy.core.model import Route
 from proxy.observe.assessing import Assessment, Assessor
 from proxy.observe.compared import Results
 from proxy.observe.metrics import SKIPPED_MARK, Aggregator
-from proxy.observe.observations import Observations, is_failed
+from proxy.observe.observations import Observations
+from proxy.observe.traced import is_traced
 from proxy.store.divergences import DivergenceStore
 from proxy.store.state import StoreError
 
@@ -85,7 +86,7 @@ class Evidence:
         for counts in report.counts:
             self._assessor.counted(counts)
         for seen in report.observations:
-            if seen.sampled or is_failed(seen) or seen.equal is False:
+            if is_traced(seen):
                 # A path may hold what no log and no span must; most are looked at no further.
                 target = self._redactor.target(seen.target)
                 seen = msgspec.structs.replace(seen, target=target)

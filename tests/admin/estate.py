@@ -1,18 +1,20 @@
 """A small estate to look at: an AdminView of values that a test sets."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 
 from proxy.admin.view import ConfigView, ReadyView, RouteView, WorkerView
-from proxy.control.recorded import NoStore, Recorded
+from proxy.control.recorded import Recorded
 from proxy.core.divergences import SignatureSummary
 from proxy.core.messages import Counts, Report
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
 from proxy.observe.verdict import verdict_of
 from proxy.observe.window import Window
+from proxy.store.divergences import DivergenceStore
 
 NOW = 400.0
 WORKER = WorkerView(slot=0, pid=11, serving=True, generation=3, revision=5)
@@ -34,12 +36,20 @@ def noise_of(summary: SignatureSummary) -> tuple[float, int] | None:
     return (0.125, 340) if summary.path == "$.price" else None
 
 
+@dataclass
+class StoreKeeper:
+    """Who holds the store; a test puts one there."""
+
+    store: DivergenceStore | None = None
+    problem: str = ""
+
+
 class Estate:
     """Routes, workers and counts as the controller would have them."""
 
     def __init__(self, *routes: RouteView) -> None:
         self.known = list(routes)
-        self.keeper = NoStore()
+        self.keeper = StoreKeeper()
         self.divergences = Recorded(self.keeper, noise_of)
         self.ready = ReadyView.of([WORKER])
         self.configuration = ConfigView(

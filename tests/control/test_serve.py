@@ -62,7 +62,7 @@ async def test_it_says_where_it_serves_and_ends_cleanly(tmp_path: Path) -> None:
         async with await Client.to(serving.address) as client:
             assert (await client.get("/a/1")).body == b"legacy GET /a/1 0"
         children = serving.children()
-        assert set(children) == {"controller", "worker 0", "worker 1"}
+        assert set(children) == {"controller", "worker 0", "worker 1", "comparer 0"}
         serving.signal(signal.SIGTERM)
         assert await serving.exit_code() == 0
         assert not any(runs(pid) for pid in children.values())

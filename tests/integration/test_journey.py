@@ -20,6 +20,7 @@ workers: {workers}
 backends:
   legacy: {legacy}
   new: {new}
+defaults: {{compare: null}}  # the backends differ on purpose, and would be asked again
 routes:
   /api/legacy/*: legacy-only
   /api/orders/*: shadow-read
