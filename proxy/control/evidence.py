@@ -33,6 +33,7 @@ SAVE_NOISE_S: Final = 30.0
 REOPEN_S: Final = 10.0
 MAX_QUEUED: Final = 5000
 MAX_BATCH: Final = 500
+SLICE: Final = 100  # routes whose noise is encoded before others have their turn
 
 # An Observation, what it came to (None: as the worker says), and the differences.
 Trace = Callable[[Observation, str | None, tuple[DifferenceRecord, ...]], None]
@@ -168,9 +169,14 @@ class Evidence:
             self.problem = ""
 
     async def _save_noise(self) -> None:
-        if self.store is not None:
+        known = {}
+        for number, (route, noise) in enumerate(self._assessor.knowledge()):
+            known[route] = noise
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+        if self.store is not None and known:
             try:
-                await self.store.save_noise(self._assessor.knowledge())
+                await self.store.save_noise(known)
             except StoreError as error:
                 self._trouble(str(error))
 

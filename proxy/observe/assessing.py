@@ -7,7 +7,7 @@ in seconds of a clock that does not go back.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -88,13 +88,11 @@ class Assessor:
             else:
                 self._routes[name] = _Route(route, self._noise_of(route))
 
-    def knowledge(self) -> dict[str, bytes]:
+    def knowledge(self) -> Iterator[tuple[str, bytes]]:
         """What is known of each route's noise, to be kept over a restart."""
-        return {
-            name: each.route.digest.encode() + each.noise.encode()
-            for name, each in self._routes.items()
-            if each.noise
-        }
+        for name, each in list(self._routes.items()):
+            if each.noise:
+                yield name, each.route.digest.encode() + each.noise.encode()
 
     def noise(self, route: str) -> RouteNoise | None:
         """What is known of a route's noise."""
