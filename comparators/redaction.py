@@ -10,7 +10,6 @@ be none any more.
 import json
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -244,7 +243,7 @@ class Redactor:
                     below = here.item(index) if here is not None else None
                     hidden = bool(below and below.matches)
                     stack.append((inner, items, index, hidden, below, depth + 1))
-            elif isinstance(each, int | float | Decimal) and abs(each) >= _SMALLEST_CARD:
+            elif each.__class__ is int and _CARD_BITS[0] <= each.bit_length() <= _CARD_BITS[1]:
                 text = str(each)
                 into[at] = each if self.text(text) == text else self.hashed(each)
             else:
@@ -253,7 +252,7 @@ class Redactor:
 
 
 _SHORTEST: Final = 6  # no shape is shorter
-_SMALLEST_CARD: Final = 10**11
+_CARD_BITS: Final = (37, 64)  # of numbers with 12 to 19 digits
 
 
 def showable(text: str) -> str:
