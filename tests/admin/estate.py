@@ -1,18 +1,20 @@
 """A small estate to look at: an AdminView of values that a test sets."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 
 from proxy.admin.view import ConfigView, ReadyView, RouteView, WorkerView
-from proxy.control.recorded import NoStore, Recorded
+from proxy.control.recorded import Recorded
 from proxy.core.divergences import SignatureSummary
 from proxy.core.messages import Counts, Report
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
 from proxy.observe.verdict import verdict_of
 from proxy.observe.window import Window
+from proxy.store.divergences import DivergenceStore
 
 NOW = 400.0
 WORKER = WorkerView(slot=0, pid=11, serving=True, generation=3, revision=5)
@@ -29,6 +31,14 @@ def a_route(name: str, phase: str, declared: str | None = None) -> RouteView:
     )
 
 
+@dataclass
+class Keeper:
+    """Who holds the store of divergences, once a test has opened one."""
+
+    store: DivergenceStore | None = None
+    problem: str = ""
+
+
 def noise_of(summary: SignatureSummary) -> tuple[float, int] | None:
     """What the noise model would know."""
     return (0.125, 340) if summary.path == "$.price" else None
@@ -39,7 +49,7 @@ class Estate:
 
     def __init__(self, *routes: RouteView) -> None:
         self.known = list(routes)
-        self.keeper = NoStore()
+        self.keeper = Keeper()
         self.divergences = Recorded(self.keeper, noise_of)
         self.ready = ReadyView.of([WORKER])
         self.configuration = ConfigView(
