@@ -7,6 +7,7 @@ The system's server; else Debian's package where nobody is asked; else the one t
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -56,10 +57,19 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
         )
         gives_up_at = time.monotonic() + START_WITHIN_S
-        while not self._socket.is_socket():
+        while not self._listens():
             assert self.process.poll() is None, "redis-server has ended"
             assert time.monotonic() < gives_up_at, "redis-server does not start"
             os.sched_yield()
+
+    def _listens(self) -> bool:
+        # The file is there from the bind on; only a connection shows that it listens.
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self._socket))
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> None:
         """Kill it; what it held is gone."""
