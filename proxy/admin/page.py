@@ -112,7 +112,7 @@ def render_page(
     """The page, whole; `trouble` is why there are no signatures."""
     differing = _signatures(signatures, trouble)
     body = "\n".join((*_notes(config, ready), *_table(routes), *differing))
-    links = "".join(f'<a href="{href}">{text}</a>' for href, text in LINKS.items())
+    links = " ".join(f'<a href="{href}">{text}</a>' for href, text in LINKS.items())
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

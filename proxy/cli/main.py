@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": ("proxy.cli.explain", "Say which route takes a request, and what happens to it."),
     "status": ("proxy.cli.status", "Show the routes as they are now."),
     "divergences": ("proxy.cli.divergences", "Show where the two sides answered differently."),
+    "compare": ("proxy.cli.compare", "Compare recorded pairs by the rules of today."),
     "demo": ("proxy.cli.demo", "Run two shops, visitors, and the proxy between them."),
 }
 

@@ -16,15 +16,11 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy.store.state import StoreError
+from proxy.store.state import DamagedError, StoreError
 
 BUSY_TIMEOUT_S: Final = 2.0  # the process before us may still be dying
 
 T = TypeVar("T")
-
-
-class DamagedError(StoreError):
-    """The file is there and is no good store of this layout: damaged, foreign, newer or empty."""
 
 
 class Layout(NamedTuple):

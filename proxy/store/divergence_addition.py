@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from proxy.core.divergences import Divergence, Seen
-from proxy.store.divergence_rows import Held, packed
+from proxy.store.divergence_rows import Held
 from proxy.store.divergences import StoreBounds, other
+from proxy.store.packing import packed
 from proxy.store.reservoir import Reservoir
 
 AGED_AT_ONCE: Final = 2000  # after a long stop very many are too old: the next additions go on
-LARGEST_SHARE: Final = 16  # answers of more than this part of all bytes are not recorded
 
 
 Mark = tuple[int, float]  # a sample of a signature: seq and at. Plain, since very many are read
@@ -170,9 +170,7 @@ class Addition:
     def _insert(self, new: dict[int, Divergence]) -> None:
         size_bytes = 0
         for seq, each in new.items():
-            record, answers = packed(each)
-            if answers and len(answers) > self._bounds.size_bytes // LARGEST_SHARE:
-                answers = None
+            record, answers = packed(each, self._bounds.size_bytes)
             size = len(record) + len(answers or b"")
             size_bytes += size
             self._database.execute(

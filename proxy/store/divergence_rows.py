@@ -6,21 +6,18 @@ bounds of count, bytes and age reach it. Everything here runs in the store's thr
 
 import math
 import sqlite3
-import zlib
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
-
-import msgspec
 
 from proxy.core.divergences import (
     Divergence,
     Page,
-    RecordedAnswer,
     SignatureNoise,
     SignatureSummary,
 )
-from proxy.store.database import DamagedError, Layout
+from proxy.store.database import Layout
 from proxy.store.divergences import SHOWN_SAMPLES
+from proxy.store.packing import unpacked
 
 LOG_BYTES: Final = 8 << 20
 NOT_YET = (-math.inf, -1)  # the place before all
@@ -57,35 +54,12 @@ LAYOUT: Final = Layout(
 
 Place = tuple[float, int]  # at and seq: the order of pages
 
-_record = msgspec.msgpack.Decoder(Divergence).decode
-_answers = msgspec.msgpack.Decoder(tuple[RecordedAnswer | None, RecordedAnswer | None]).decode
-_encode = msgspec.msgpack.Encoder().encode
-
 
 class Held(NamedTuple):
     """How much there is."""
 
     divergences: int = 0
     size_bytes: int = 0
-
-
-def packed(divergence: Divergence) -> tuple[bytes, bytes | None]:
-    """The divergence without its recorded answers, and these."""
-    answers = (divergence.legacy_answer, divergence.new_answer)
-    record = msgspec.structs.replace(divergence, legacy_answer=None, new_answer=None)
-    return _encode(record), None if answers == (None, None) else zlib.compress(_encode(answers), 1)
-
-
-def unpacked(record: bytes, answers: bytes | None) -> Divergence:
-    """What `packed` packed. Raises DamagedError or msgspec's errors."""
-    divergence = _record(record)
-    if answers is None:
-        return divergence
-    try:
-        legacy, new = _answers(zlib.decompress(answers))
-    except zlib.error as error:
-        raise DamagedError(f"a recorded answer cannot be read: {error}") from error
-    return msgspec.structs.replace(divergence, legacy_answer=legacy, new_answer=new)
 
 
 def cursor_of(place: Place) -> str:
@@ -143,7 +117,7 @@ def page(
             "limit": limit + 1,
         },
     ).fetchall()
-    shown = tuple(_record(record) for record, _, _ in found[:limit])
+    shown = tuple(unpacked(record, None) for record, _, _ in found[:limit])
     more = len(found) > limit and limit > 0
     return Page(shown, cursor_of(found[limit - 1][1:]) if more else None)
 

@@ -21,10 +21,10 @@ import structlog
 from proxy.core.divergences import Divergence, Page, SignatureSummary
 from proxy.store import database as files
 from proxy.store import divergence_rows as rows
-from proxy.store.database import DamagedError, as_store_error, transaction
+from proxy.store.database import as_store_error, transaction
 from proxy.store.divergence_addition import Addition
 from proxy.store.divergences import StoreBounds
-from proxy.store.state import StoreError
+from proxy.store.state import DamagedError, StoreError
 
 CALL_TIMEOUT_S: Final = 5.0
 ASIDE_KEPT: Final = 3

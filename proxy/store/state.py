@@ -16,6 +16,10 @@ class StoreError(Exception):
     """The store cannot be used; the text says which, why, and what to do."""
 
 
+class DamagedError(StoreError):
+    """What is there is no good store: damaged, foreign, newer or empty."""
+
+
 class ConflictError(StoreError):
     """A record did not follow the stored one. Nothing was written."""
 

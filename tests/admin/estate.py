@@ -31,17 +31,17 @@ def a_route(name: str, phase: str, declared: str | None = None) -> RouteView:
     )
 
 
-def noise_of(summary: SignatureSummary) -> tuple[float, int] | None:
-    """What the noise model would know."""
-    return (0.125, 340) if summary.path == "$.price" else None
-
-
 @dataclass
-class StoreKeeper:
-    """Who holds the store; a test puts one there."""
+class Keeper:
+    """Who holds the store of divergences, once a test has opened one."""
 
     store: DivergenceStore | None = None
     problem: str = ""
+
+
+def noise_of(summary: SignatureSummary) -> tuple[float, int] | None:
+    """What the noise model would know."""
+    return (0.125, 340) if summary.path == "$.price" else None
 
 
 class Estate:
@@ -49,7 +49,7 @@ class Estate:
 
     def __init__(self, *routes: RouteView) -> None:
         self.known = list(routes)
-        self.keeper = StoreKeeper()
+        self.keeper = Keeper()
         self.divergences = Recorded(self.keeper, noise_of)
         self.ready = ReadyView.of([WORKER])
         self.configuration = ConfigView(

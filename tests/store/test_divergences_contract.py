@@ -2,16 +2,18 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from proxy.core.divergences import Divergence, Page, SignatureNoise, signature
 from proxy.store.divergences import OTHER, SHOWN_SAMPLES, DivergenceStore, StoreBounds
+from proxy.store.divergences_redis import RedisDivergences
 from proxy.store.divergences_sqlite import SqliteDivergences
 from proxy.store.state import StoreError
+from tests.harness.redisserver import RedisServer, redis_server
 from tests.store.divergences import NOW, difference, divergence
 
 PRICE = signature("orders", "$.price", "value")
@@ -19,20 +21,42 @@ PRICE = signature("orders", "$.price", "value")
 Open = Callable[..., Awaitable[DivergenceStore]]
 
 
-@pytest.fixture(params=["sqlite"])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+@pytest.fixture(params=["sqlite", "redis"])
+async def open_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Open]:
     opened: list[DivergenceStore] = []
+    folder = tmp_path_factory.mktemp("store")
 
     async def open_one(now: Callable[[], float] = lambda: NOW, **bounds: float) -> DivergenceStore:
         wanted = msgspec.convert(bounds, StoreBounds)
         chance = random.Random(7).random
-        store = await SqliteDivergences.open(tmp_path / "divergences.db", wanted, chance, now)
+        store: DivergenceStore
+        if request.param == "sqlite":
+            store = await SqliteDivergences.open(folder / "divergences.db", wanted, chance, now)
+        else:
+            url = request.getfixturevalue("redis").url
+            store = await RedisDivergences.open(url, wanted, chance, now)
         opened.append(store)
         return store
 
+    if request.param == "redis":
+        await emptied(request.getfixturevalue("redis").url)
     yield open_one
     for store in opened:
         await store.close()
+
+
+async def emptied(url: str) -> None:
+    client = Redis.from_url(url)
+    await client.flushall()
+    await client.aclose()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis"), redis_server()) as server:
+        yield server
 
 
 @pytest.fixture

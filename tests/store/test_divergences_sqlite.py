@@ -4,22 +4,20 @@ import asyncio
 import contextlib
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from proxy.core.divergences import signature
 from proxy.store.divergences import StoreBounds
 from proxy.store.divergences_sqlite import ASIDE_KEPT, SqliteDivergences
 from proxy.store.state import StoreError
 from tests.store.divergences import NOW, difference, divergence
+from tests.store.large import check_quick, fill_largely
 
 HOLD = """
 import asyncio, sys
@@ -204,51 +202,8 @@ def test_the_file_does_not_grow_beyond_what_is_held(path: Path) -> None:
     assert path.stat().st_size < 2 << 20
 
 
-def cpu_s() -> float:
-    """CPU time of this process, the store's thread included."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 async def test_a_page_of_a_hundred_thousand_takes_milliseconds(path: Path) -> None:
     store = await opened(path)
     await fill_largely(store)
-    asked: dict[str, Callable[[], Awaitable[object]]] = {
-        "newest": lambda: store.page(limit=50),
-        "route": lambda: store.page(route="r7", limit=50),
-        "signature": lambda: store.page(signature=signature("r7", "$.f3x", "value"), limit=50),
-        "since": lambda: store.page(since=NOW + 99_000, limit=50),
-        "deep": lambda: store.page(limit=50, cursor=f"{NOW + 100!r}_100"),
-        "one": lambda: store.get("d5000"),
-        "signatures": lambda: store.signatures(limit=20),
-    }
-    for what, ask in asked.items():
-        await ask()
-        began, used = time.perf_counter(), cpu_s()
-        for _ in range(10):
-            await ask()
-        print(
-            f"{what}: {(time.perf_counter() - began) * 100:.2f} ms, "
-            f"{(cpu_s() - used) * 100:.2f} ms of CPU"
-        )
-        assert (cpu_s() - used) / 10 < 0.05, what
+    await check_quick(store, f"{NOW + 100!r}_100")
     await store.close()
-
-
-async def fill_largely(store: SqliteDivergences) -> None:
-    """100,000 divergences of 50 routes with 10 signatures each, two in each divergence."""
-    began, used = time.perf_counter(), cpu_s()
-    for start in range(0, 100_000, 1000):
-        await store.add(
-            [
-                divergence(
-                    n,
-                    difference(f"$.f{n // 50 % 10}x"),
-                    difference(f"$.f{(n // 50 + 1) % 10}x", "missing"),
-                    route=f"r{n % 50}",
-                )
-                for n in range(start, start + 1000)
-            ]
-        )
-    print(f"100,000 added in {time.perf_counter() - began:.1f} s, {cpu_s() - used:.1f} s of CPU")
-    assert sum([1 async for _ in store.export("r7")]) == 2000

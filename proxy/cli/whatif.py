@@ -1,0 +1,163 @@
+"""What today's rules make of recorded pairs, beside what was found when they were recorded.
+
+Noise is not learned anew: a place counts as noise where it did in the recorded pair. Everything is
+counted, and of the pairs only the first few names are held, so the memory does not grow with them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from comparators.compare import compare
+from comparators.custom import is_import_path
+from comparators.model import Comparison, Outcome, Rules
+from comparators.redaction import Redactor
+from comparators.rules import compile_rules
+from proxy.cli.replaying import Pair
+from proxy.core.divergences import signature
+from proxy.core.model import Compare, Route
+from proxy.core.paths import PathRefusal, canonical_path, split_target
+from proxy.core.routing import RouteTable
+from proxy.observe.custom_host import CustomComparator
+
+MAX_SIGNATURES: Final = 5_000
+NAMES_KEPT: Final = 100
+CUSTOM_TIMEOUT_S: Final = 10.0
+OTHER: Final = "(other)"
+
+EQUAL, NOISE, DIVERGENT, FAILED = "equal", "noise", "divergent", "comparator_failed"
+
+
+class Change(msgspec.Struct):
+    """How a signature's counts change; `before` is None where nothing was recorded."""
+
+    before: int | None
+    after: int = 0
+
+
+class Result(msgspec.Struct):
+    """What replaying came to. `changes` is by what a pair was and what it becomes."""
+
+    pairs: int = 0
+    replayed: int = 0
+    signatures: dict[str, Change] = {}
+    changes: Counter[tuple[str | None, str]] = Counter()
+    names: dict[tuple[str | None, str], list[str]] = {}  # the first of each
+    not_replayed: Counter[str] = Counter()  # by reason
+
+    @property
+    def has_new_divergences(self) -> bool:
+        """Whether a pair is divergent that was not, or of which that is not known."""
+        return any(
+            after in (DIVERGENT, FAILED) and before != after for before, after in self.changes
+        )
+
+
+class Replay:
+    """Compares by the rules of the routes; `only` is the route that every pair belongs to."""
+
+    def __init__(self, routes: Mapping[str, Route], only: str | None, folder: Path) -> None:
+        self.result = Result(signatures={}, changes=Counter(), names={}, not_replayed=Counter())
+        self._routes = routes
+        self._only = only
+        self._folder = folder
+        self._table = RouteTable.build(routes.values(), lambda route: route)
+        self._judges: dict[str, _Judge] = {}
+        self._by_route: dict[str, _Judge | None] = {}
+
+    def take(self, pair: Pair) -> None:
+        """Compare one pair and count what it came to."""
+        result = self.result
+        recorded = pair.recorded
+        if self._only is not None and recorded is not None and pair.route != self._only:
+            return
+        result.pairs += 1
+        route = self._only or pair.route or self._routed(pair)
+        judge = self._judge(route)
+        if judge is None or pair.legacy is None or pair.new is None:
+            why = pair.missing or (
+                f"no route {route} in the configuration compares" if route else "no route takes it"
+            )
+            result.not_replayed[why] += 1
+            return
+        result.replayed += 1
+        found = judge.compare(pair)
+        assert route is not None
+        before = None if recorded is None else recorded.result
+        seen = {} if recorded is None else {each.signature: each.noise for each in recorded.seen()}
+        after = {signature(route, path, kind) for path, kind in judge.places(found)}
+        counted = {text for text in after if not seen.get(text, False)}
+        for text in [text for text, noise in seen.items() if not noise]:
+            change = self._change(text, recorded is not None)
+            change.before = (change.before or 0) + 1
+        for text in sorted(counted):
+            self._change(text, recorded is not None).after += 1
+        if found.outcome is Outcome.COMPARATOR_FAILED:
+            becomes = FAILED
+        else:
+            becomes = DIVERGENT if counted else NOISE if after else EQUAL
+        result.changes[before, becomes] += 1
+        names = result.names.setdefault((before, becomes), [])
+        if len(names) < NAMES_KEPT:
+            names.append(pair.name)
+
+    def close(self) -> None:
+        """End what runs beside."""
+        for judge in self._judges.values():
+            judge.close()
+
+    def _change(self, text: str, was_recorded: bool) -> Change:
+        if text not in self.result.signatures and len(self.result.signatures) >= MAX_SIGNATURES:
+            text = OTHER
+        return self.result.signatures.setdefault(text, Change(0 if was_recorded else None))
+
+    def _routed(self, pair: Pair) -> str | None:
+        split = split_target(pair.target, pair.method)
+        if isinstance(split, PathRefusal):
+            return None
+        path = canonical_path(split.path)
+        if isinstance(path, PathRefusal):
+            return None
+        match = self._table.match(pair.method, pair.host, path)
+        return match.payload.name if match else None
+
+    def _judge(self, name: str | None) -> "_Judge | None":
+        if name is None or name not in self._routes:
+            return None
+        if name not in self._by_route:
+            rules = self._routes[name].compare
+            self._by_route[name] = None if rules is None else _Judge(rules, self._folder)
+            if (judge := self._by_route[name]) is not None:
+                self._judges[name] = judge
+        return self._by_route[name]
+
+
+class _Judge:
+    """The rules of a route, ready to use."""
+
+    def __init__(self, rules: Compare, folder: Path) -> None:
+        self._compiled = compile_rules(msgspec.convert(rules, Rules, from_attributes=True))
+        # Keys of a body may be secrets, and then are hashes in a recorded path; hashes stay.
+        self._redactor = Redactor(b"replay", rules.redact)
+        self._custom = (
+            CustomComparator(rules.with_, CUSTOM_TIMEOUT_S, str(folder))
+            if is_import_path(rules.with_)
+            else None
+        )
+
+    def compare(self, pair: Pair) -> Comparison:
+        assert pair.legacy is not None
+        assert pair.new is not None
+        if self._custom is not None:
+            return self._custom.compare(pair.legacy, pair.new, self._compiled.rules)
+        return compare(pair.legacy, pair.new, self._compiled, pair.method)
+
+    def places(self, found: Comparison) -> list[tuple[str, str]]:
+        return [(self._redactor.path(each.path), each.kind.value) for each in found.differences]
+
+    def close(self) -> None:
+        if self._custom is not None:
+            self._custom.close()
