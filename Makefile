@@ -42,6 +42,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@"$(PY)" -m pip --version >/dev/null 2>&1 || { \
 		{ "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || .ci/install-venv "$(PYTHON)"; } \
 		&& "$(PYTHON)" -m venv "$(VENV)"; }
+	@echo 'Setting up $(VENV) with pinned packages: about a minute, once.' >&2
 	"$(PY)" -m pip install --quiet -e '.[dev]' -c constraints.txt
 	@touch "$@"
 

@@ -39,7 +39,9 @@ def admin_address(admin: str | None, config_path: Path) -> str:
         if admin.startswith("unix:/"):
             return admin
         if not (parts := _ADMIN.fullmatch(admin)):
-            raise AdminError(f"--admin {admin} is neither http://HOST:PORT nor unix:/PATH.")
+            raise click.BadParameter(
+                f"{admin} is neither http://HOST:PORT nor unix:/PATH", param_hint="--admin"
+            )
         return f"http://{parts['host']}:{parts['port']}"
     return _configured_address(config_path)
 

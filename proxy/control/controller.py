@@ -80,6 +80,7 @@ class Controller:
         self._runtime = Path(options.runtime)
         self._key = _redaction_key(Path(options.state).parent)
         self._first: Config | None = None  # of the launcher's life: some keys need a restart
+        self._read: tuple[Config, list[Finding]] | None = None  # and not in force yet
         self._is_ready = False
         self._full: tuple[int, bytes] | None = None  # of a revision
         self._roster = Roster(options.slots)
@@ -153,9 +154,21 @@ class Controller:
                 "configuration finding", finding=str(finding), code=finding.code, file=finding.file
             )
         configure_logging("controller", config.telemetry.log_format)
-        self._view.loaded(findings)
+        self._read = (config, findings)
+        self._view.read()
         self._keep(data, LAST_GOOD_NAME)
         self._submit(config, forced=asked)
+        self._tell_what_is_in_force()
+
+    def _tell_what_is_in_force(self) -> None:
+        """What was read last is loaded once it is in force: the state store may not take it."""
+        world = self._ledger.world
+        if self._read is None or world is None or not world.routes:
+            return
+        config, findings = self._read
+        if cast(Config, world.source).text_digest == config.text_digest:
+            self._view.loaded(findings)
+            self._read = None
 
     def _seen_from_what_is_in_force(self, config: Config) -> list[Finding]:
         """What of this edit is unwise, or does not take effect before a restart."""
@@ -232,6 +245,7 @@ class Controller:
                 worker.send_full(framed)
             self._health.watch(config.backends)
             log.info("table in force", generation=world.generation, routes=len(world.routes))
+            self._tell_what_is_in_force()
             return
         present = {name: s for name, s in decision.states.items() if name in world.routes}
         states = States(world.generation, world.revision, present)

@@ -170,6 +170,16 @@ class Ledger:
 
     def _adopt(self, decision: Decision) -> None:
         self.world = decision.world
+        for each in decision.change.transitions:
+            log.info(
+                "route changed",
+                route=each.route,
+                what=each.kind,
+                before=each.before,
+                after=each.after,
+                by=each.by,
+                reason=each.reason,
+            )
         for alarm in decision.alarms:
             getattr(log, alarm.level)(alarm.event, **alarm.fields)
         if decision.new_table or decision.states:

@@ -59,11 +59,17 @@ class ControllerView:
         self._traces = traces
         self._loaded_at = datetime.now(UTC)
         self._findings: tuple[FindingView, ...] = ()
+        self._read_at: datetime | None = None  # of an edit that is not in force yet
         self._last_error: ConfigError | None = None
+
+    def read(self) -> None:
+        """A good edit was read; it is in force once the state store has taken it."""
+        self._read_at = datetime.now(UTC)
 
     def loaded(self, findings: Sequence[Finding]) -> None:
         """A good edit is in force."""
         self._loaded_at = datetime.now(UTC)
+        self._read_at = None
         self._findings = _views(findings)
         self._last_error = None
 
@@ -92,12 +98,16 @@ class ControllerView:
         return self._route(world, world.routes[name], time.monotonic())
 
     def config(self) -> ConfigView:
+        last_error = self._last_error
+        if self._read_at is not None and self._ledger.problem:
+            text = f"the edit was read and is not in force yet: {self._ledger.problem}"
+            last_error = ConfigError(self._read_at, text)
         return ConfigView(
             file=self._file,
             generation=self._generation(),
             loaded_at=self._loaded_at,
             findings=self._findings,
-            last_error=self._last_error,
+            last_error=last_error,
         )
 
     def readiness(self) -> ReadyView:

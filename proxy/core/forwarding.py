@@ -31,6 +31,14 @@ _NOT_CONNECTION_NAMED: Final = frozenset(
 )
 _CONNECTION_OPTIONS: Final = frozenset((b"close",))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+# What a proxy in front says of the client and its request: of a stranger it is a claim.
+_SAID_BY_PROXIES: Final = (
+    b"x-forwarded-",
+    b"forwarded",
+    b"x-real-ip",
+    b"x-original-",
+    b"x-rewrite-url",
+)
 # Where the span begins in forwarded lines, which end in its 16 digits and `-ff\r\n`.
 _SPAN_AT: Final = -21
 
@@ -122,7 +130,7 @@ def request_lines(
                 or name in (b"x-request-id", b"traceparent")
                 # It says more of a trace that is not continued (Trace Context §4.2, §4.3).
                 or (name == b"tracestate" and not trace.parent)
-                or (not peer.trusted and (name.startswith(b"x-forwarded-") or name == b"forwarded"))
+                or (not peer.trusted and name.startswith(_SAID_BY_PROXIES))
                 or name == b"x-forwarded-for"
                 # A look-alike: CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`.
                 or b"_" in name

@@ -132,8 +132,9 @@ _FIELD_LINES: Final = re.compile(_LINES)
 # bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
 _RARE_REQUEST_NAMES: Final = (
     rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|race(?:parent|state))|keep-alive"
-    rb"|proxy-(?:connection|authorization)|upgrade|expect|x[-_](?:forwarded[-_](?:for|proto|host)"
-    rb"|request[-_]id)|forwarded|banyan[-_]role|http2-settings"
+    rb"|proxy-(?:connection|authorization)|upgrade|expect|x[-_](?:forwarded[-_][a-z0-9_-]++"
+    rb"|real[-_]ip|original[-_][a-z0-9_-]++|rewrite[-_]url|request[-_]id)|forwarded|banyan[-_]role"
+    rb"|http2-settings"
 )
 _RARE_RESPONSE_NAMES: Final = (
     rb"connection|transfer-encoding|keep-alive|upgrade|proxy-(?:connection|authenticate)"

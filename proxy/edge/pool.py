@@ -268,7 +268,9 @@ class Pool(Timed):
     def close(self) -> None:
         """No longer in the table: idle connections go now, busy ones when they are done."""
         self.closed = True
-        self.wheel.forget(self)
+        if not self.waiting:
+            # Who waits here still does, for no longer than elsewhere.
+            self.wheel.forget(self)
         for endpoint in self.endpoints:
             for connection in list(endpoint.idle):
                 self.discard(connection)
@@ -276,6 +278,7 @@ class Pool(Timed):
     async def stop(self) -> None:
         """End for good: cancel connects under way."""
         self.close()
+        self.wheel.forget(self)
         for task in list(self.tasks):
             task.cancel()
         for endpoint in self.endpoints:

@@ -219,9 +219,11 @@ class WriteRelay(Relay):
         self.service.live.parked.remove(self)
 
     def _refuse_paused(self) -> None:
-        self.refuse(
-            Refusal(503, "writes_paused", "writes of this route wait for a change of its phase")
-        )
+        if self.service.state.writes_paused:
+            why = "writes of this route wait for a change of its phase"
+        else:
+            why = "writes of this route wait until it is recorded that one side misses them"
+        self.refuse(Refusal(503, "writes_paused", why))
 
     def _refuse_size(self, limit: int) -> None:
         self.refuse(Refusal(413, "write_body", f"a write here has at most {limit} bytes"))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from aiohttp import web
@@ -156,8 +157,14 @@ def test_the_admin_api_can_be_named(admin: str, address: str) -> None:
 
 @pytest.mark.parametrize("admin", ["", "localhost", "https://x:1", "http://a b:1", "http://u@h:1"])
 def test_another_kind_of_address_is_refused(admin: str) -> None:
-    with pytest.raises(AdminError, match="neither"):
+    with pytest.raises(click.BadParameter, match="neither"):
         admin_address(admin, Path("no-such-file"))
+
+
+def test_an_admin_api_that_is_no_address_is_bad_usage() -> None:
+    result = CliRunner().invoke(command, ["--admin", "foo"])
+    assert result.exit_code == 2
+    assert "foo is neither http://HOST:PORT nor unix:/PATH" in result.output
 
 
 def config_file(directory: Path, listen: str) -> Path:

@@ -104,6 +104,7 @@ async def test_a_flag_that_never_comes_is_a_503(proxy: Proxy) -> None:
         response = await client.post("/", b"x")
         assert response.status == 503
         assert response.header("retry-after")
+        assert b"until it is recorded that one side misses them" in response.body
         assert proxy.legacy.connections == []
         # The next write asks anew.
         proxy.worker.answer_missing = True
@@ -224,6 +225,7 @@ async def test_waiting_writes_are_told_to_come_again(proxy: Proxy, size: int) ->
         assert response.status == 503
         assert response.header("retry-after")
         assert response.header("content-type") == b"application/problem+json"
+        assert b"wait for a change of its phase" in response.body
     assert proxy.legacy.connections == []
     assert proxy.new.connections == []
 

@@ -326,6 +326,25 @@ async def test_a_request_under_way_outlives_its_table(proxy: Proxy) -> None:
     await proxy.legacy.changes.until(lambda: not proxy.legacy.open_connections)
 
 
+async def test_who_waits_for_a_backend_that_left_the_table_waits_no_longer_than_before(
+    proxy: Proxy,
+) -> None:
+    proxy.legacy.handler = hanging
+    narrow = BackendSettings("legacy", (proxy.legacy.url,), max_connections=1, connect_timeout_s=1)
+    await proxy.serve(route("/*"), backends={"legacy": narrow})
+    async with await proxy.connect() as first, await proxy.connect() as second:
+        first.write(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+        await proxy.legacy.called(1)
+        second.write(b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+        # The worker has seen the second once it has answered on a connection made afterwards.
+        async with await proxy.connect() as probe:
+            probe.write(b"\0\0\0")
+            await probe.response()
+        await proxy.serve(route("/*"), backends={"legacy": proxy.new.url})
+        assert (await second.response()).status == 503
+        assert [call.target for call in proxy.legacy.calls] == ["/first"]
+
+
 async def test_a_cancelled_request_gives_its_connection_up(proxy: Proxy) -> None:
     proxy.legacy.handler = hanging
     await proxy.serve(route("/*"))
