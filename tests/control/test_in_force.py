@@ -63,6 +63,22 @@ async def test_an_edit_that_the_store_cannot_take_is_not_said_to_be_loaded(tmp_p
         assert view.config().generation == before.generation + 1
 
 
+async def test_a_store_that_fails_later_is_shown_until_it_is_back(tmp_path: Path) -> None:
+    store = FailingStore()
+    async with bench(tmp_path, store) as made:
+        view = view_of(made)
+        made.ledger.submit(table(route("a", LEGACY_ONLY)))
+        await made.until_published(1)
+        assert view.readiness().degraded == ()
+        store.failures = ["before"] * 3
+        made.ledger.submit(WriteMissed("a", Side.NEW))
+        await eventually(lambda: view.readiness().degraded, "the trouble")
+        [trouble] = view.readiness().degraded
+        assert "the disk is gone" in trouble
+        await made.until_published(2)
+        assert view.readiness().degraded == ()
+
+
 async def test_each_change_of_a_route_is_a_line_of_the_log(tmp_path: Path) -> None:
     with capture_logs() as lines:
         async with bench(tmp_path) as made:

@@ -6,12 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from proxy.control.ledger import Ledger
-from proxy.control.roster import Roster
-from proxy.control.view import ControllerView
 from proxy.control.world import Decision, WriteMissed
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
-from proxy.observe.metrics import Aggregator
-from proxy.observe.tracing import TraceCounts
 from proxy.store.memory import MemoryStore
 from proxy.store.records import Change, Stored
 from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
@@ -137,21 +133,3 @@ async def test_without_store_and_snapshot_nothing_is_published(tmp_path: Path) -
         assert made.ledger.world is None
         path.unlink()
         await made.until_published(1)
-
-
-async def test_a_store_that_fails_later_is_shown_until_it_is_back(tmp_path: Path) -> None:
-    store = FailingStore()
-    async with bench(tmp_path, store) as made:
-        view = ControllerView(
-            "routes.yaml", made.ledger, Roster(1), Aggregator(0.0), {}, TraceCounts()
-        )
-        made.ledger.submit(table(route("a", LEGACY_ONLY)))
-        await made.until_published(1)
-        assert view.readiness().degraded == ()
-        store.failures = ["before"] * 3
-        made.ledger.submit(WriteMissed("a", Side.NEW))
-        await eventually(lambda: view.readiness().degraded, "the trouble")
-        [trouble] = view.readiness().degraded
-        assert "the disk is gone" in trouble
-        await made.until_published(2)
-        assert view.readiness().degraded == ()
