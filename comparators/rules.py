@@ -1,6 +1,7 @@
 """Rules, compiled: which places are ignored, unordered, tolerant or renamed, as automata."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,7 +61,7 @@ def compile_rules(rules: Rules) -> CompiledRules:
     return CompiledRules(
         rules=rules,
         places=Automaton(entries),
-        renames=tuple(_rename(old, new) for old, new in rules.rename.items()),
+        renames=tuple(compile_rename(old, new) for old, new in rules.rename.items()),
         ignored_headers=frozenset(headers),
         ignored_cookies=frozenset(cookies),
         int_float="int-float" in rules.lenient,
@@ -73,7 +74,9 @@ def compile_rules(rules: Rules) -> CompiledRules:
 def split_key(text: str) -> tuple[str, str | None]:
     """`"$.items by sku"` as its path and the key; None where none is named."""
     found = _BY.fullmatch(text)
-    return (found["path"], found["key"]) if found else (text, None)
+    if found is None or _is_path(text):  # "$['sorted by name']" is a path
+        return text, None
+    return found["path"], found["key"]
 
 
 def place_of(matches: tuple[Place, ...]) -> Place | None:
@@ -91,14 +94,38 @@ def place_of(matches: tuple[Place, ...]) -> Place | None:
     )
 
 
-def check_rename(old: str, new: str) -> None:
-    """Raise ValueError where a rename cannot be followed."""
-    _rename(old, new)
+def parse_renamed(text: str) -> JsonPath:
+    """A side of a rename: it names keys, and ends with one.
+
+    Raises ValueError: the rest of a sentence that begins with the path.
+    """
+    path = parse_path(text)
+    if not path or not all(type(step) is str or step is Wild.ITEM for step in path):
+        raise ValueError("cannot be renamed; legal are names and [*], as in $.items[*].name")
+    if path[-1] is Wild.ITEM:
+        raise ValueError("cannot be renamed: it does not end with a name")
+    return path
 
 
-def _path(text: str) -> JsonPath:
+def compile_rename(old: str, new: str) -> tuple[JsonPath, JsonPath]:
+    """A rename leads from a name to a name, through the same arrays. Raises ValueError."""
+    paths = _path(old, parse_renamed), _path(new, parse_renamed)
+    if paths[0].count(Wild.ITEM) != paths[1].count(Wild.ITEM):
+        raise ValueError(f"{old} and {new} do not go through the same arrays")
+    return paths
+
+
+def _is_path(text: str) -> bool:
     try:
-        return parse_path(text)
+        parse_path(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _path(text: str, parse: Callable[[str], JsonPath] = parse_path) -> JsonPath:
+    try:
+        return parse(text)
     except ValueError as error:
         raise ValueError(f"{text} {error}") from None
 
@@ -106,16 +133,3 @@ def _path(text: str) -> JsonPath:
 def _array(path: JsonPath) -> JsonPath:
     """`$.items[*]` names the same array as `$.items`, where its order is meant."""
     return path[:-1] if path and path[-1] is Wild.ITEM else path
-
-
-def _rename(old: str, new: str) -> tuple[JsonPath, JsonPath]:
-    """A rename leads from a key to a key, through the same arrays."""
-    paths = _path(old), _path(new)
-    for text, path in zip((old, new), paths, strict=True):
-        if not path or not all(type(step) is str or step is Wild.ITEM for step in path):
-            raise ValueError(f"{text} cannot be renamed; legal are keys and [*]")
-        if path[-1] is Wild.ITEM:
-            raise ValueError(f"{text} cannot be renamed: it does not end with a key")
-    if sum(step is Wild.ITEM for step in paths[0]) != sum(step is Wild.ITEM for step in paths[1]):
-        raise ValueError(f"{old} and {new} do not go through the same arrays")
-    return paths

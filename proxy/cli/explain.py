@@ -26,6 +26,11 @@ LABEL_WIDTH = 10
 
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _is_target = re.compile(r"/.*|\*|https?://.*", re.IGNORECASE | re.DOTALL).fullmatch
+_LENIENCIES = {
+    "int-float": "1 equals 1.0",
+    "number-text": 'the text "1" equals the number 1',
+    "null-absent": "null equals a key that is missing",
+}
 _ROLES = {"answer": "answers", "fallback": "fallback", "shadow": "shadow", "second": "then"}
 
 EXAMPLES = """
@@ -169,6 +174,8 @@ def _rules(compare: Compare) -> Iterator[str]:
         yield f"{path} within {tolerance:g}"
     for legacy, new in compare.rename.items():
         yield f"{legacy} of legacy is {new} of new"
+    for leniency in compare.lenient:
+        yield _LENIENCIES[leniency]
     if compare.redact:
         yield "by keyed hash alone: " + ", ".join(compare.redact)
     if compare.noise:

@@ -48,6 +48,7 @@ _COMPARE: dict[str, tuple[str, Convert | None]] = {
     "ignore": ("ignore", _AS_TUPLE),
     "unordered": ("unordered", _AS_TUPLE),
     "redact": ("redact", _AS_TUPLE),
+    "lenient": ("lenient", lambda words: tuple(sorted(set(words)))),
 }
 _ADDING = ("ignore", "unordered", "redact")
 _REVERT: dict[str, tuple[str, Convert | None]] = {"cooldown": ("cooldown_s", None)}

@@ -9,8 +9,9 @@ editors is the text of the contract; a test holds the two together.
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
+from comparators.model import LENIENCIES
 from proxy.config import types as t
 from proxy.config.units import parse_phase
 from proxy.core.model import Phase
@@ -169,7 +170,8 @@ class ShadowModel(Section):
 
 Headers = Annotated[list[t.Token], Field(max_length=MAX_LIST)]
 Places = Annotated[list[t.Place], Field(max_length=MAX_LIST)]
-JsonPaths = Annotated[list[t.JsonPath], Field(max_length=MAX_LIST)]
+Arrays = Annotated[list[t.Array], Field(max_length=MAX_LIST)]
+Lenient = Annotated[list[Annotated[str, t.Word(*LENIENCIES)]], Field(max_length=MAX_LIST)]
 
 
 class CompareModel(Section):
@@ -178,10 +180,13 @@ class CompareModel(Section):
     status: Annotated[str, t.Word("exact", "class")] = setting("exact", "class: 2xx equals 2xx")
     headers: Headers = setting(["content-type", "location"], "headers that are compared")
     ignore: Places = setting([], "places that may differ; adds to what is inherited")
-    unordered: JsonPaths = setting([], "arrays whose order does not matter; adds")
+    unordered: Arrays = setting([], "arrays whose order does not matter; adds")
     tolerance: dict[t.JsonPath, t.Tolerance] = setting({}, "how far numbers may lie apart")
-    rename: dict[t.JsonPath, t.JsonPath] = setting({}, "legacy path to new path")
+    rename: Annotated[dict[t.RenamedPath, t.RenamedPath], AfterValidator(t.check_renames)] = (
+        setting({}, "legacy path to new path")
+    )
     redact: Places = setting([], "secret places, shown as keyed hashes; adds")
+    lenient: Lenient = setting([], "what else counts as equal: int-float is 1 and 1.0")
     noise: t.Share = setting("1%", "share of GET and HEAD sent to legacy twice")
     recheck: t.Flag = setting(True, "ask again before a divergent GET counts")
     with_: t.Comparator = setting("auto", "comparator", alias="with")

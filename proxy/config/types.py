@@ -13,6 +13,8 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import core_schema
 
+from comparators.paths import parse_path
+from comparators.rules import compile_rename, parse_renamed, split_key
 from proxy.config import units
 from proxy.config.addresses import LEGAL as LISTEN_LEGAL
 from proxy.config.addresses import Address, parse_address, parse_unix_path
@@ -294,22 +296,48 @@ def parse_sticky(value: object) -> Sticky:
     return Sticky(kind, name)
 
 
-def parse_json_path(value: object) -> str:
-    text = as_text(value, 'a JSONPath such as "$.items[*].etag"')
-    if not re.fullmatch(r"\$[^\s\x00-\x1f].{0,1000}|\$", text):
-        raise ValueError('is not a JSONPath; legal is one such as "$.items[*].etag"')
+def _path_text(value: object, parse: Callable[[str], object], example: str) -> str:
+    text = as_text(value, f'a JSONPath such as "{example}"')
+    if not text.startswith("$"):
+        raise ValueError(f'is not a JSONPath; legal is one such as "{example}"')
+    parse(text)
     return text
 
 
+def parse_json_path(value: object) -> str:
+    """A JSONPath, by the grammar of the comparators."""
+    return _path_text(value, parse_path, "$.items[*].etag")
+
+
+def parse_renamed_path(value: object) -> str:
+    """A side of a rename."""
+    return _path_text(value, parse_renamed, "$.items[*].name")
+
+
+def parse_array(value: object) -> str:
+    """The JSONPath of an array, and the key of its items where it is told: `"$.items by sku"`."""
+    return _path_text(value, lambda text: parse_path(split_key(text)[0]), "$.items by sku")
+
+
+def check_renames(renames: dict[str, str]) -> dict[str, str]:
+    """The pairs, if each of them can be followed."""
+    for old, new in renames.items():
+        try:
+            compile_rename(old, new)
+        except ValueError as error:
+            raise ValueError(f"cannot be followed: {error}") from None
+    return renames
+
+
 def parse_place(value: object) -> str:
-    """A JSONPath, or `header:NAME`."""
-    legal = '"$.items[*].etag" or "header:etag"'
+    """A JSONPath, `header:NAME` or `cookie:NAME`; only cookies' names have case."""
+    legal = '"$.items[*].etag", "header:etag" or "cookie:theme"'
     text = as_text(value, legal)
-    if text.startswith("header:"):
-        name = text.removeprefix("header:")
+    kind, colon, name = text.partition(":")
+    if colon and kind in ("header", "cookie"):
         if not _TOKEN.fullmatch(name):
-            raise ValueError(f"names no header after the colon; legal is {legal}")
-        return "header:" + name.lower()
+            raise ValueError(f"names no {kind} after the colon; legal is {legal}")
+        return f"{kind}:{name.lower() if kind == 'header' else name}"
     if not text.startswith("$"):
         raise ValueError(f"is not a place in an answer; legal is {legal}")
     return parse_json_path(text)
@@ -388,7 +416,9 @@ StickyKey = Annotated[
     Sticky, PlainValidator(parse_sticky), text_schema(r"client-ip|(cookie|header|param):.+")
 ]
 JsonPath = Annotated[str, PlainValidator(parse_json_path), text_schema(r"\$.*")]
-Place = Annotated[str, PlainValidator(parse_place), text_schema(r"\$.*|header:.+")]
+RenamedPath = Annotated[str, PlainValidator(parse_renamed_path), text_schema(r"\$.+")]
+Array = Annotated[str, PlainValidator(parse_array), text_schema(r"\$.*")]
+Place = Annotated[str, PlainValidator(parse_place), text_schema(r"\$.*|(header|cookie):.+")]
 Comparator = Annotated[
     str,
     PlainValidator(parse_comparator),

@@ -122,6 +122,7 @@ class Compare(msgspec.Struct, frozen=True):
     tolerance: dict[str, float] = {}
     rename: dict[str, str] = {}
     redact: tuple[str, ...] = ()
+    lenient: tuple[str, ...] = ()  # of comparators.model.LENIENCIES
     noise: float = 0.01
     recheck: bool = True
     with_: str = "auto"

@@ -22,6 +22,7 @@ routes:
     compare:
       ignore: ["$.took"]
       tolerance: {"$.score": 0.01}
+      lenient: [int-float, number-text, null-absent]
   /*: legacy-only
 """
 
@@ -68,6 +69,9 @@ def test_weighted_request_shows_draw_rewrite_and_rules(routes: Path) -> None:
     assert "GET /api/search/fig at legacy" in result.stdout
     assert "ignoring $.took" in result.stdout
     assert "$.score within 0.01" in result.stdout
+    assert "          1 equals 1.0\n" in result.stdout
+    assert '          the text "1" equals the number 1\n' in result.stdout
+    assert "          null equals a key that is missing\n" in result.stdout
 
 
 def test_json(routes: Path) -> None:

@@ -50,6 +50,7 @@ def test_the_same_traffic_and_evidence_is_the_same_digest(old: str, new: str) ->
         ("name: r,", "name: r, sticky: 'param:id',"),
         ("name: r,", "name: r, maintenance: reads,"),
         ("name: r,", "name: r, compare: {ignore: [$.a]},"),
+        ("name: r,", "name: r, compare: {lenient: [int-float]},"),
         ("name: r,", "name: r, compare: null,"),
         ("name: r,", "name: r, revert: {divergence: 3%},"),
         ("name: r,", "name: r, revert: null,"),

@@ -147,8 +147,9 @@ defaults:
   override: {header: X-Side, from: [10.1.0.0/16]}
   shadow: {sample: 50%, max_body: 2KiB, timeout: 6s, max_in_flight: 7}
   compare:
-    {status: class, headers: [X-A], ignore: ["$.a"], unordered: ["$.b"], tolerance: {"$.c": 0.5},
-     rename: {"$.d": "$.e"}, redact: ["header:X-S"], noise: 2%, recheck: false, with: "pkg.mod:fn"}
+    {status: class, headers: [X-A], ignore: ["$.a", "cookie:Sid"], unordered: ["$.b by sku"],
+     tolerance: {"$.c": 0.5}, rename: {"$.d": "$.e"}, redact: ["header:X-S"], noise: 2%,
+     lenient: [number-text, int-float, int-float], recheck: false, with: "pkg.mod:fn"}
   revert:
     {divergence: null, errors: 5%, latency: "1.5x p99", min_samples: 30, false_alarm: 1e-3,
      cooldown: 0s, to: shadow-read}
@@ -204,11 +205,12 @@ routes:
         compare=Compare(
             status="class",
             headers=("x-a",),
-            ignore=("$.a",),
-            unordered=("$.b",),
+            ignore=("$.a", "cookie:Sid"),
+            unordered=("$.b by sku",),
             tolerance={"$.c": 0.5},
             rename={"$.d": "$.e"},
             redact=("header:x-s",),
+            lenient=("int-float", "number-text"),
             noise=0.02,
             recheck=False,
             with_="pkg.mod:fn",
@@ -229,12 +231,13 @@ def test_a_route_adds_to_lists_of_places_and_replaces_the_rest() -> None:
             """/a:
   phase: shadow-read
   shadow: {sample: 5%}
-  compare: {ignore: ["$.b", "$.a"], headers: [etag], tolerance: {"$.y": 1}}
+  compare:
+    {ignore: ["$.b", "$.a"], headers: [etag], tolerance: {"$.y": 1}, lenient: [null-absent]}
 /b: shadow-read
 """,
             "defaults:\n  shadow: {timeout: 3s}\n  compare:\n"
             '    {ignore: ["$.a"], redact: ["$.r"], headers: [x], status: class, '
-            'tolerance: {"$.x": 1}}\n',
+            'tolerance: {"$.x": 1}, lenient: [int-float]}\n',
         )
     )
     first, second = (route.compare for route in config.routes[:2])
@@ -244,6 +247,7 @@ def test_a_route_adds_to_lists_of_places_and_replaces_the_rest() -> None:
         ignore=("$.a", "$.b"),
         redact=("$.r",),
         tolerance={"$.y": 1.0},
+        lenient=("null-absent",),
     )
     assert second is not None
     assert second.headers == ("x",)
