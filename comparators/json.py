@@ -23,9 +23,14 @@ from comparators.values import Found, compare_values
 BOM: Final = b"\xef\xbb\xbf"
 MAX_DEPTH: Final = 100_000
 
-# What a float may not hold as it is written: many digits, or an exponent.
-_LONG_NUMBER = re.compile(rb"[0-9][0-9.]{15}|[0-9][eE][-+0-9]")
+# What a float may not hold as it is written: many digits, or an exponent. First what is quickly
+# found anywhere, then whether it stands where a number does.
+_DIGITS: Final = bytes(48 if byte in b"0123456789." else 32 for byte in range(256))
+_MANY_DIGITS: Final = b"0" * 16
+_MAY_BE_EXPONENT = re.compile(rb"[0-9][eE][-+0-9]")
+_LONG_NUMBER = re.compile(rb"(?:^|[:,\[])[ \t\n\r]*-?[0-9](?:[0-9.]{15}|[0-9.]*[eE][-+0-9])")
 _KEY_END = re.compile(rb'"[ \t\n\r]*:')
+_SPACES_BEHIND_QUOTES: Final = (b'" ', b'"\n', b'"\t', b'"\r')
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING_END = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(
@@ -88,34 +93,32 @@ def compare_json(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
 def load_json(body: bytes) -> Json | NotJson:
     """The value of a body; numbers that a float cannot hold are int or Decimal."""
     data = body[3:] if body.startswith(BOM) else body
-    exact = _LONG_NUMBER.search(data) is not None
-    if not exact:
+    if not _may_be_inexact(data):
         try:
             value = orjson.loads(data)
         except ValueError:
-            exact = True
-        else:
-            if not _may_repeat_keys(data, value):
-                return Json(value)
+            return _load_exactly(data)
+        if not _may_repeat_keys(data, value):
+            return Json(value)
     return _load_exactly(data)
 
 
+def _may_be_inexact(data: bytes) -> bool:
+    """Whether a number is written so that a float may not hold it."""
+    suspect = _MANY_DIGITS in data.translate(_DIGITS) or _MAY_BE_EXPONENT.search(data)
+    return bool(suspect) and _LONG_NUMBER.search(data) is not None
+
+
 def _may_repeat_keys(data: bytes, value: Any) -> bool:
-    """Whether keys can have been lost: a colon behind a quote is a key's, or inside a string."""
-    return len(_KEY_END.findall(data)) != _count_keys(value)
+    """Whether keys can have been lost: written again, a value has as many of them as it had.
 
-
-def _count_keys(value: Any) -> int:
-    count = 0
-    stack = [value]
-    while stack:
-        each = stack.pop()
-        if each.__class__ is dict:
-            count += len(each)
-            stack += each.values()
-        elif each.__class__ is list:
-            stack += each
-    return count
+    A key ends with a quote and a colon; inside a string that is `\\":` both times.
+    """
+    if any(each in data for each in _SPACES_BEHIND_QUOTES):
+        ends = len(_KEY_END.findall(data))
+    else:
+        ends = data.count(b'":')
+    return ends != orjson.dumps(value).count(b'":')
 
 
 def _load_exactly(data: bytes) -> Json | NotJson:

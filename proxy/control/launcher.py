@@ -36,9 +36,10 @@ from proxy.store.state import StoreError
 
 FIRST_NAME = "first.yaml"
 MOST_DESCRIPTORS = 1 << 20
-# glibc gives the end of the heap back to the system at each free of a large piece of body, and
-# asks for it again, page by page, for the next one: half of the system time at 64 KiB bodies.
+# glibc gives large pieces of body back to the system when they are freed, and asks for them again,
+# page by page, for the next one: half of the system time at 64 KiB bodies.
 MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TOP_PAD_": str(16 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }

@@ -14,6 +14,7 @@ from proxy.core.planning import ReadPlan
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair
 from proxy.edge.relay import SMALL_BODY_BYTES, Relay
+from proxy.edge.shipping import SHED
 
 _CONTROLLED: Final = ("GET", "HEAD")  # methods of which legacy may be asked twice
 
@@ -133,8 +134,12 @@ class ReadRelay(Relay):
             live.shadows += 1
             self.shadow_counted = True
             pair = self.make_pair(plan.answer, write=False)
+            shipper = self.edge.shipper
             if conditional:
                 pair.skip("conditional")
+            elif shipper is not None and shipper.is_full(live.tally):
+                # Comparers are behind: what keeping bodies costs is saved as well.
+                pair.skip(SHED)
             elif service.noise > 0 and request.method in _CONTROLLED and request.framing == 0:
                 pair.control = self.edge.chance() < service.noise
             return pair

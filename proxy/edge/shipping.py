@@ -18,6 +18,8 @@ from proxy.edge.tally import Tally
 
 MAX_QUEUED_BYTES: Final = 32 << 20
 MAX_QUEUED: Final = 4096
+# A route that has this much waiting need not keep its next bodies: they would only be shed.
+FULL_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 512 << 10
 BATCH_SUSPECTS: Final = 64
 WINDOW: Final = 2
@@ -67,6 +69,10 @@ class Shipper:
             self._shed()
         if self._timer is None and self._queued:
             self._timer = self._loop.call_later(GATHER_S, self.pump)
+
+    def is_full(self, tally: Tally) -> bool:
+        """Whether this route has as much waiting as is of use."""
+        return self._bytes.get(tally, 0) >= FULL_BYTES
 
     def pump(self) -> None:
         """Give what waits to the lanes that have room."""

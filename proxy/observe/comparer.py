@@ -3,7 +3,8 @@
 `python -m proxy.observe.comparer --number N --listen-fd FD --controller PATH`. It is the only
 process in which bodies are taken apart, and it is expendable:
 
-1. It is niced and the first to be killed when memory runs out; a crash loses the batches it had.
+1. It runs only when nobody else wants the processor (SCHED_IDLE), and is the first to be killed
+   when memory runs out; a crash loses the batches it had.
 2. One thing after the other, in one thread: a worker sends its next batch when one is judged, so
    that the work that waits here is bounded by the number of workers.
 3. A comparison has COMPARISON_S, by SIGALRM: what takes longer is the comparator's failure.
@@ -35,7 +36,7 @@ RECONNECT_S = 0.2
 READ_BYTES = 1 << 20
 MAX_KEPT_RESULTS = 5000
 MAX_MEMORY_BYTES = 2 << 30
-NICENESS = 10
+NICENESS = 19
 # Answers that are kept with a divergence: redacting a whole body costs as much as comparing it.
 RECORDS_A_SECOND = 20.0
 MAX_SAVED_RECORDS = 20.0
@@ -95,8 +96,9 @@ class Comparer:
                     self._accept()
                 elif one is self._controller:
                     self._read_rules(one)
-                else:
+                elif one in self._workers:
                     self._read_batches(one)
+                # Else it was closed on account of one before it.
 
     # The controller
 
@@ -221,6 +223,14 @@ def _out_of_time(_: int, __: FrameType | None) -> None:
     raise OutOfTimeError(f"took longer than {COMPARISON_S:g} s")
 
 
+def _step_back() -> None:
+    """Leave the processor to whoever answers clients."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:
+        os.nice(NICENESS)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one comparer until SIGTERM. The launcher starts it."""
     parser = argparse.ArgumentParser(prog="proxy.observe.comparer")
@@ -229,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--controller", required=True, help="the socket that takes results")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, _out_of_time)
-    os.nice(NICENESS)
+    _step_back()
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:

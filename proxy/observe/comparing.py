@@ -8,11 +8,11 @@ it from outside), is a comparator that failed: never parity.
 from collections.abc import Callable
 
 import msgspec
-from comparators.redaction import Redactor
 
 from comparators.compare import compare, content_of
 from comparators.custom import is_import_path
 from comparators.model import Answer, Comparison, Difference, Outcome, Rules
+from comparators.redaction import Redactor
 from comparators.rules import CompiledRules, compile_rules
 from proxy.core.divergences import DifferenceRecord, RecordedAnswer, wildcarded
 from proxy.core.message import header_pairs

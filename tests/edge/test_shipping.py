@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from proxy.core.message import header_pairs
 from proxy.core.model import Compare, Shadow
-from proxy.edge.shipping import MAX_QUEUED_BYTES
+from proxy.edge.shipping import FULL_BYTES, MAX_QUEUED_BYTES
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Backend, replying
 from tests.harness.comparers import ComparerEnd
@@ -119,18 +119,45 @@ async def test_a_route_that_floods_sheds_its_own_and_not_the_others(
         route("/flood/*", "shadow-read", compare=QUIET, shadow=shadow),
         route("/small/*", "shadow-read", compare=QUIET),
     )
-    floods = MAX_QUEUED_BYTES // len(large) + 10
+    floods = FULL_BYTES // len(large) + 20
     await ask(proxy, floods, "/flood/1")
-    await proxy.reported(lambda totals: totals.comparisons["/flood/*|differing"] == floods)
+    totals = proxy.worker.totals
+    await proxy.reported(
+        lambda totals: (
+            totals.comparisons["/flood/*|differing"] + totals.skipped["/flood/*|comparer_busy"]
+            == floods
+        )
+    )
+    assert 0 < totals.comparisons["/flood/*|differing"] < floods
     proxy.legacy.handler, proxy.new.handler = replying(b"x"), replying(b"y")
     await ask(proxy, 5, "/small/1")
-    await proxy.reported(lambda totals: totals.skipped["/flood/*|comparer_busy"] > 0)
+    await proxy.reported(lambda totals: totals.comparisons["/small/*|differing"] == 5)
     end.judge_all()
     await end.changes.until(
         lambda: sum(each.observation.route.startswith("/small") for each in end.suspects) == 5,
         "the small ones",
     )
-    assert proxy.worker.totals.skipped["/small/*|comparer_busy"] == 0
+    assert totals.skipped["/small/*|comparer_busy"] == 0
+
+
+async def test_beyond_what_may_wait_the_route_with_the_most_gives_up_its_newest(
+    proxy: Proxy, end: ComparerEnd
+) -> None:
+    await end.die()
+    large = b"x" * 1_900_000
+    proxy.legacy.handler = replying(large)
+    proxy.new.handler = replying(large[:-1] + b"y")
+    shadow = Shadow(max_body_bytes=2 << 20)
+    paths = [f"/r{number}" for number in range(MAX_QUEUED_BYTES // FULL_BYTES + 4)]
+    await proxy.serve(
+        *(route(f"{path}/*", "shadow-read", compare=QUIET, shadow=shadow) for path in paths)
+    )
+    for path in paths:
+        await ask(proxy, 2, f"{path}/1")
+    await proxy.reported(lambda totals: sum(totals.comparisons.values()) == 2 * len(paths))
+    shed = sum(proxy.worker.totals.skipped.values())
+    assert shed >= 2 * len(paths) - MAX_QUEUED_BYTES // (2 * len(large))
+    assert max(proxy.worker.totals.skipped.values()) <= 2
 
 
 async def test_a_comparer_that_dies_loses_its_batch_and_that_is_counted(
