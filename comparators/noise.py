@@ -1,333 +1,408 @@
-"""What a route's answers change by themselves, and what of its divergences that leaves.
+"""Learned noise of a route: which divergences count, which are what legacy does by itself.
 
-Legacy's own two answers to one request (a control pair) say in which places it differs from
-itself. Control pairs come from chance (a share of all reads, so their rate is that of the route)
-or from a divergence (its request is asked again: `asked`). An ask has one of three outcomes in a
-place: legacy differed from itself (S), legacy agreed and the second answers of both sides did too,
-so that it vanished (V), or legacy agreed and new still differs (P).
+The caller compares and asks; this only keeps counts and decides. The rules:
 
-1. A place in which legacy was never seen to differ from itself counts with each P. Within its
-   first ENOUGH control pairs no divergence of it counts without one.
-2. A place that was seen to differ by itself counts as far as its divergences exceed that. Noise
-   that comes and goes with probability p gives S : P = p : (1 - p) p, so P exceeds noise by at
-   least P - S (1 - p) of all asks; and of all pairs, the share that diverges exceeds p by what is
-   real.
-   The larger of both lower bounds is the weight with which a divergence counts, saved up until it
-   makes a whole one: so 0.4 counts two in five, without any chance.
-3. Lower and upper bounds are those of Wilson (1927), one-sided at Z.
-4. Where asking is not possible: a place of rule 2 counts by its weight; one of rule 1 counts if it
-   has ENOUGH control pairs and, with rechecks on, a P; else nothing can be said.
+1. A place that was never seen differing by itself is *clean*. Its divergence is asked again:
+   legacy while the place has fewer than `min_controls` control pairs of its own, and both sides
+   always where `recheck` is on. It counts, from the very first on, if legacy's two answers agree
+   there and the difference is there again. One that vanished is noise.
+2. In a place that was seen differing by itself, agreement may be chance (a rotating ad). Nothing
+   counts until the divergences surely exceed the noise; then the excess share of them does, by a
+   credit that each adds to and each counted one spends (`comparators.excess` has the statistics).
+3. Once noise explains a place, it is asked again only at each `reask_every`-th divergence.
+4. When asking is impossible, a clean place counts if it is verified (enough control pairs
+   without a difference, and confirmed by a recheck where that is on; or its rate alone surely
+   exceeds what controls can hide), a noisy one by rule 2; what is not known is `UNVERIFIED`. Once
+   it becomes known, the ledger (`summary`) settles it; the judgement given stays as it was.
 
-Counters are halved every HALF_LIFE pairs, so that what changed is learned anew. Pure.
+Bounded: at most `places` a route; of those the least recently seen goes first, one seen once
+before all others. Evidence halves with each `half_life_pairs` compared.
 """
 
 import enum
-import math
-from collections.abc import Collection
-from typing import Final, TypeAlias
+import hashlib
+from collections.abc import Collection, Iterable
+from typing import Final
 
 import msgspec
 
-ENOUGH: Final = 20  # control pairs
-LEAST_REAL: Final = 0.1  # of a noisy place's divergences: with less it is called noise
-HALF_LIFE: Final = 20_000  # pairs that were compared
-MAX_PLACES: Final = 500
-Z: Final = 3.0  # one-sided 99.9 %: the bounds are looked at again with each pair
-VERSION: Final = 1
+from comparators.tally import (
+    Differing,
+    Exposure,
+    Place,
+    PlaceNoise,
+    Standing,
+    Tally,
+    place_noise,
+)
 
-Place: TypeAlias = tuple[str, str]  # wildcarded path, kind
+_VERSION: Final = 2  # 1 had other counts
+_MAX_PATH: Final = 1000
+_CREDIT_LIMIT: Final = 2.0
+_STANDING_LASTS: Final = 8  # divergences for which the standing of a place is not worked out anew
+_SCAN_LIMIT: Final = 64  # how far an eviction looks for a place that was seen only once
+_ALMOST_ONE: Final = 1 - 1e-9
 
 
 class Verdict(enum.Enum):
-    """What a pair that diverged counts as."""
+    """What a divergent pair comes to."""
 
-    DIVERGENT = "divergent"
-    NOISE = "noise"
-    ASK = "ask"  # nothing yet: the request is to be asked again first
-    UNVERIFIED = "unverified"  # no evidence either way
+    DIVERGENT = "divergent"  # counts now
+    NOISE = "noise"  # explained
+    ASK = "ask"  # ask legacy again, then call `asked` (or `gave_up`)
+    UNVERIFIED = "unverified"  # could not be asked and nothing is known: no evidence either way
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """The verdict on a pair, and the places of it that are noise. `new_too`: whom to ask."""
+    """The verdict on a pair and, unless it is ASK, on each of its places.
+
+    A pair is divergent if one place counts, and noise only if all are. Beside a place that counts,
+    one of which nothing is known is among the noise: it does not count.
+    """
 
     verdict: Verdict
-    noise: frozenset[Place] = frozenset()
-    new_too: bool = False
+    new_too: bool = False  # ASK: new as well (the recheck)
+    counting: tuple[Place, ...] = ()
+    noise: tuple[Place, ...] = ()
+    unverified: tuple[Place, ...] = ()
 
 
-class PlaceSummary(msgspec.Struct, frozen=True):
-    """What is known of a place: `share` of `samples` control pairs in which legacy differed."""
+class NoiseBounds(msgspec.Struct, frozen=True):
+    """The constants of the model."""
 
-    share: float
-    samples: int
-    counted: int  # divergences that counted
-    explained: int  # divergences that did not
-    is_noise: bool
-
-
-class _Stats(msgspec.Struct):
-    """The counters of one place; see the module's text for S, V and P."""
-
-    diverged: float = 0.0
-    controls: float = 0.0  # by chance, in which it differed
-    itself: float = 0.0  # S
-    vanished: float = 0.0  # V
-    persisted: float = 0.0  # P
-    credit: float = 0.0
-    counted: int = 0
-    explained: int = 0
-    seen: int = 0
-
-    @property
-    def asks(self) -> float:
-        return self.itself + self.vanished + self.persisted
-
-    @property
-    def is_noisy(self) -> bool:
-        return self.itself + self.controls > 0
-
-    def halve(self) -> None:
-        self.diverged /= 2
-        self.controls /= 2
-        self.itself /= 2
-        self.vanished /= 2
-        self.persisted /= 2
+    half_life_pairs: float = 50_000
+    half_life_asks: float = 500
+    places: int = 500
+    min_controls: int = 20
+    reask_every: int = 32
 
 
-class _Kept(msgspec.Struct, array_like=True):
-    """A route's noise as it is stored."""
-
-    version: int
-    compared: float
+class _Encoded(msgspec.Struct, array_like=True):
+    clock: float
+    pairs: float
     controls: float
-    places: dict[str, _Stats]
+    forgotten: int
+    recheck: bool
+    tallies: list[Tally]
 
 
 class RouteNoise:
-    """What is known of one route."""
+    """The noise of one route. Not thread-safe; no call takes long or raises."""
 
-    def __init__(self) -> None:
-        self._compared = 0.0
-        self._controls = 0.0
-        self._places: dict[Place, _Stats] = {}
-        self._clock = 0
-        self.forgotten = 0  # places that gave way to newer ones
+    def __init__(self, bounds: NoiseBounds = NoiseBounds()) -> None:  # noqa: B008 (frozen)
+        self._bounds = bounds
+        self._clock = 0.0  # pairs compared, ever
+        self._pairs = 0.0  # decayed
+        self._controls = 0.0  # decayed
+        self._recheck = True  # as last told
+        self._tallies: dict[Place, Tally] = {}  # the least recently seen first
+        self._standings: dict[Place, tuple[Standing, float]] = {}  # until more is known
+        self.forgotten = 0  # places that gave way to others
 
     def __bool__(self) -> bool:
-        return bool(self._compared or self._controls or self._places)
+        return bool(self._clock or self._controls or self._tallies)
 
-    # What is seen
+    # What happened
 
-    def compared(self, pairs: int) -> None:
-        """So many more pairs were compared, equal ones included."""
-        self._compared += pairs
-        while self._compared >= 2 * HALF_LIFE:
-            self._compared /= 2
-            self._controls /= 2
-            for stats in self._places.values():
-                stats.halve()
+    def compared(self, n: int = 1) -> None:
+        """So many more pairs were compared, equal and diverging ones included.
 
-    def control(self, differing: Collection[Place], pairs: int = 1) -> None:
-        """Control pairs by chance, and the places in which they differed."""
-        self._controls += pairs
-        for place in differing:
-            self._stats(place).controls += 1
-
-    def judge(
-        self, places: Collection[Place], *, recheck: bool, can_ask: bool, again: bool = False
-    ) -> Judgement:
-        """What a pair counts as that diverged in these places.
-
-        `again`: the pair was judged before and could not be asked, so it is not counted twice.
+        Tell it before the divergences among them are judged: a rate of divergence that comes out
+        too low errs towards noise. Pairs that were shed are not compared.
         """
-        verdicts: dict[Place, Verdict] = {}
-        for place in places:
-            stats = self._stats(place)
-            if not again:
-                stats.diverged += 1
-            verdicts[place] = self._verdict(stats, recheck, can_ask)
-        of_all = set(verdicts.values())
-        noise = {place for place, verdict in verdicts.items() if verdict is Verdict.NOISE}
-        if Verdict.ASK in of_all:
-            return Judgement(Verdict.ASK, frozenset(noise), recheck)
-        if Verdict.DIVERGENT in of_all:
-            # What nothing can be said of counts no more than noise does.
-            counts = {place for place, v in verdicts.items() if v is Verdict.DIVERGENT}
-            noise = verdicts.keys() - counts
-            self._count(places, noise)
-            return Judgement(Verdict.DIVERGENT, frozenset(noise))
-        if Verdict.UNVERIFIED in of_all:
-            return Judgement(Verdict.UNVERIFIED, frozenset(noise))
-        self._explain(places)
-        return Judgement(Verdict.NOISE, frozenset(noise))
+        keep = 0.5 ** (n / self._bounds.half_life_pairs)
+        self._pairs = self._pairs * keep + _decayed_sum(n, keep)
+        self._controls *= keep
+        self._clock += n
+
+    def control(self, differing: Collection[Place], n: int = 1) -> None:
+        """A control taken by chance: legacy, asked twice, differs from itself in these places.
+
+        `n` above 1 only where none differ. Controls of asks are not to be told here.
+        """
+        self._controls += n
+        for place in _keys(differing):
+            self._seen(place).differed += 1
+            self._standings.pop(place, None)
+
+    def judge(self, places: Collection[Place], *, recheck: bool, can_ask: bool) -> Judgement:
+        """A pair diverged in these places (none: in its body as a whole)."""
+        self._recheck = recheck
+        route = self._exposure()
+        judged = [(place, self._seen(place)) for place in _keys(places) or [("body", "")]]
+        ask = new_too = False
+        for place, tally in judged:
+            tally.diverged += 1
+            tally.divergences += 1
+            tally.unasked += 1
+            if tally.divergences % _STANDING_LASTS == 0:
+                self._standings.pop(place, None)
+            self._settle(tally, route)
+            if can_ask:
+                standing, _ = self._standing(tally, route)
+                if self._wants_ask(tally, standing, route):
+                    ask = True
+                    new_too = new_too or (recheck and standing is not Standing.NOISE)
+        if ask:
+            return Judgement(Verdict.ASK, new_too=new_too)
+        return _judgement((place, self._unasked(tally, route)) for place, tally in judged)
 
     def asked(
         self,
         places: Collection[Place],
         control_differing: Collection[Place],
         recheck_differing: Collection[Place] | None,
+        crossed_differing: Collection[Place] | None = None,
     ) -> Judgement:
-        """What it counts as, now that its request was asked again.
+        """What came of an ASK for the pair that diverged in `places`.
 
-        `control_differing`: where legacy's two answers differ; `recheck_differing`: where the
-        second answers of both sides do, None if new was not asked again.
+        `control_differing`: where legacy's two answers differ. `recheck_differing`: where both
+        sides' second answers differ; None if new was not asked. `crossed_differing`: where
+        legacy's second answer differs from new's first; it makes the estimate for noisy places
+        exact, without it (None) that errs towards noise.
         """
-        noise = set()
-        for place in places:
-            stats = self._stats(place)
-            if place in control_differing:
-                stats.itself += 1
-                noise.add(place)
-            elif recheck_differing is not None and place not in recheck_differing:
-                stats.vanished += 1
-                noise.add(place)
+        route = self._exposure()
+        control = Differing(control_differing)
+        recheck = None if recheck_differing is None else Differing(recheck_differing)
+        crossed = None if crossed_differing is None else Differing(crossed_differing)
+        results: list[tuple[Place, Verdict]] = []
+        keys = _keys(places) or [("body", "")]
+        for place in keys:
+            tally = self._seen(place)
+            self._standings.pop(place, None)
+            path = place[0]
+            redone = control.at(path)
+            if redone is None:
+                results.append((place, self._unasked(tally, route)))
+                continue
+            tally.answer(self._bounds.half_life_asks)
+            if redone:
+                tally.redone += 1
+                tally.unplaced += crossed is None
+                tally.crossed += crossed is not None and crossed.at(path) is False
+                results.append((place, _explained(tally)))
+            elif recheck is not None and recheck.at(path) is False:
+                tally.vanished += 1
+                tally.gone += 1
+                results.append((place, _explained(tally)))
             else:
-                stats.persisted += 1
-                if stats.is_noisy and not self._spend(stats):
-                    noise.add(place)
-        if len(noise) < len(set(places)):
-            self._count(places, noise)
-            return Judgement(Verdict.DIVERGENT, frozenset(noise))
-        self._explain(places)
-        return Judgement(Verdict.NOISE, frozenset(noise))
+                tally.agreed += 1
+                rechecked = recheck is not None and recheck.at(path) is True
+                tally.confirmed += rechecked
+                sure = rechecked or not self._recheck
+                verdict = self._agreed(tally, route) if sure else self._unasked(tally, route)
+                results.append((place, verdict))
+            self._standings.pop(place, None)
+            self._settle(tally, route)
+        self._hint(control_differing, keys)
+        return _judgement(results)
+
+    def gave_up(self, places: Collection[Place]) -> Judgement:
+        """An ASK could not be made after all (limits, no answer, a worker gone)."""
+        route = self._exposure()
+        keys = _keys(places) or [("body", "")]
+        return _judgement((place, self._unasked(self._seen(place), route)) for place in keys)
 
     # What is known
 
-    def summary(self) -> dict[Place, PlaceSummary]:
-        """What is known of each place."""
-        return {place: self._summary(stats) for place, stats in self._places.items()}
+    def summary(self) -> list[PlaceNoise]:
+        """Every place that diverged or differed by itself, the most counted ones first."""
+        route = self._exposure()
+        self._standings.clear()
+        for tally in self._tallies.values():
+            tally.age(self._clock, self._bounds.half_life_pairs)
+            self._settle(tally, route)
+        found = [place_noise(tally, route) for tally in self._tallies.values()]
+        return sorted(found, key=lambda place: (-place.counted, -place.divergences, place.path))
 
-    def place(self, place: Place) -> PlaceSummary | None:
+    def place(self, place: Place) -> PlaceNoise | None:
         """What is known of one place."""
-        stats = self._places.get(place)
-        return self._summary(stats) if stats is not None else None
+        tally = self._tallies.get(_key(place))
+        if tally is None:
+            return None
+        tally.age(self._clock, self._bounds.half_life_pairs)
+        return place_noise(tally, self._exposure())
 
     def encode(self) -> bytes:
-        """Everything, to be kept over a restart."""
-        places = {"\n".join(place): stats for place, stats in self._places.items()}
-        kept = _Kept(VERSION, self._compared, self._controls, places)
-        return msgspec.msgpack.encode(kept)
+        """For the store."""
+        state = _Encoded(
+            self._clock,
+            self._pairs,
+            self._controls,
+            self.forgotten,
+            self._recheck,
+            list(self._tallies.values()),
+        )
+        return msgspec.msgpack.encode((_VERSION, state))
 
     @classmethod
-    def decode(cls, data: bytes) -> "RouteNoise":
+    def decode(cls, data: bytes, bounds: NoiseBounds = NoiseBounds()) -> "RouteNoise":  # noqa: B008
         """What `encode` made; nothing known where that is of another version, or damaged."""
-        noise = cls()
+        noise = cls(bounds)
         try:
-            kept = msgspec.msgpack.decode(data, type=_Kept)
+            version, raw = msgspec.msgpack.decode(data, type=tuple[int, msgspec.Raw])
+            if version != _VERSION:
+                return noise
+            state = msgspec.msgpack.decode(raw, type=_Encoded)
         except msgspec.MsgspecError:
             return noise
-        if kept.version == VERSION:
-            noise._compared, noise._controls = kept.compared, kept.controls
-            for name, stats in list(kept.places.items())[:MAX_PLACES]:
-                path, _, kind = name.rpartition("\n")
-                noise._places[path, kind] = stats
-            noise._clock = max((stats.seen for stats in noise._places.values()), default=0)
+        noise._clock, noise._pairs, noise._controls = state.clock, state.pairs, state.controls
+        noise.forgotten, noise._recheck = state.forgotten, state.recheck
+        for tally in state.tallies[-bounds.places :]:
+            noise._tallies[tally.path, tally.kind] = tally
         return noise
 
-    # Inside
+    # How it is decided
 
-    def _verdict(self, stats: _Stats, recheck: bool, can_ask: bool) -> Verdict:
-        if stats.is_noisy:
-            if can_ask and stats.asks < ENOUGH:
-                return Verdict.ASK
-            if not self._save(stats):
-                return Verdict.NOISE
-            if can_ask and recheck:
-                return Verdict.ASK  # its weight is spent if it persists
-            stats.credit -= 1.0
-            return Verdict.DIVERGENT
-        # A pair by chance in which nothing differed is one of this place as well.
-        verified = self._controls + stats.asks >= ENOUGH
-        if can_ask and (recheck or not verified):
-            return Verdict.ASK
-        if verified and (not recheck or stats.persisted > stats.vanished):
-            return Verdict.DIVERGENT
-        return Verdict.UNVERIFIED
+    def _wants_ask(self, tally: Tally, standing: Standing, route: Exposure) -> bool:
+        """Rules 1 and 3."""
+        few = self._bounds.min_controls
+        if standing is Standing.OPEN:
+            return True
+        if standing is Standing.NOISE:
+            learning = tally.asked < few and not tally.is_settled_by_asks(route)
+            return learning or tally.unasked >= self._bounds.reask_every
+        if standing is Standing.EXCESS:
+            return self._recheck or tally.unasked >= self._bounds.reask_every
+        return self._recheck or not tally.is_controlled(route, few)
 
-    def _save(self, stats: _Stats) -> bool:
-        """Add the weight of one divergence; whether a whole one is there."""
-        if stats.credit < 1.0:
-            stats.credit += self._weight(stats)
-        return stats.credit >= 1.0
+    def _agreed(self, tally: Tally, route: Exposure) -> Verdict:
+        """Legacy said the same again, and new too where it was asked."""
+        standing, share = self._standing(tally, route)
+        if standing is Standing.CLEAN:
+            return _counted(tally)
+        if standing is Standing.EXCESS:
+            # Chance agreement is taken off: of those that agree, this share is real.
+            return _by_credit(tally, min(share * tally.asked / tally.agreed, 1.0))
+        return _left_open(tally) if standing is Standing.OPEN else _explained(tally)
 
-    def _spend(self, stats: _Stats) -> bool:
-        """A divergence of a noisy place persisted: whether it counts."""
-        if not self._save(stats):
-            return False
-        stats.credit -= 1.0
-        return True
+    def _unasked(self, tally: Tally, route: Exposure) -> Verdict:
+        """Rule 4, and places that need no asking."""
+        standing, share = self._standing(tally, route)
+        if standing is Standing.EXCESS:
+            return _by_credit(tally, share)
+        if standing is Standing.NOISE:
+            return _explained(tally)
+        if standing is Standing.CLEAN and self._is_verified(tally, route):
+            return _by_credit(tally, share)
+        return _left_open(tally)
 
-    def _weight(self, stats: _Stats) -> float:
-        """The share of a noisy place's divergences that noise does not explain: a lower bound."""
-        by_asking = 0.0
-        asks = stats.asks
-        if asks >= ENOUGH:
-            excess = stats.persisted - stats.itself * (1.0 - self._least_noise(stats))
-            by_asking = lower(max(excess, 0.0), asks)
-        by_rate = 0.0
-        if self._controls >= ENOUGH and self._compared >= ENOUGH:
-            most = upper(stats.controls, self._controls)
-            least = lower(min(stats.diverged, self._compared), self._compared)
-            rate = max(stats.diverged / self._compared, 1e-9)
-            by_rate = max(least - most, 0.0) / rate
-        return min(max(by_asking, by_rate), 1.0)
+    def _settle(self, tally: Tally, route: Exposure) -> None:
+        """Rule 4: what was left open, once it is known."""
+        if tally.unverified:
+            standing, share = self._standing(tally, route)
+            if standing is not Standing.CLEAN or self._is_verified(tally, route):
+                tally.settle(standing, share)
 
-    def _least_noise(self, stats: _Stats) -> float:
-        """How often legacy differs from itself there, at least; by chance where that is enough."""
-        if self._controls >= ENOUGH:
-            return lower(min(stats.controls, self._controls), self._controls)
-        return lower(stats.itself, stats.asks)
+    def _is_verified(self, tally: Tally, route: Exposure) -> bool:
+        return tally.is_verified(route, self._recheck, self._bounds.min_controls)
 
-    def _count(self, places: Collection[Place], noise: Collection[Place]) -> None:
-        for place in set(places):
-            stats = self._stats(place)
-            if place in noise:
-                stats.explained += 1
-            else:
-                stats.counted += 1
+    def _standing(self, tally: Tally, route: Exposure) -> tuple[Standing, float]:
+        place = (tally.path, tally.kind)
+        found = self._standings.get(place)
+        if found is None:
+            found = self._standings[place] = tally.standing(route)
+        return found
 
-    def _explain(self, places: Collection[Place]) -> None:
-        for place in set(places):
-            self._stats(place).explained += 1
+    def _hint(self, differing: Collection[Place], judged: list[Place]) -> None:
+        """Places that differ by themselves while another one was asked about are not clean.
 
-    def _summary(self, stats: _Stats) -> PlaceSummary:
-        samples = self._controls + stats.asks
-        share = (stats.controls + stats.itself) / samples if samples else 0.0
-        return PlaceSummary(
-            min(share, 1.0),
-            round(samples),
-            stats.counted,
-            stats.explained,
-            stats.is_noisy and self._weight(stats) < LEAST_REAL,
-        )
+        Only that: as rates, asks made because of other places would be biased.
+        """
+        elsewhere = Differing(judged)
+        for place in _keys(differing):
+            if elsewhere.at(place[0]) is not True:
+                self._seen(place).hints += 1
+                self._standings.pop(place, None)
 
-    def _stats(self, place: Place) -> _Stats:
-        self._clock += 1
-        stats = self._places.get(place)
-        if stats is None:
-            if len(self._places) >= MAX_PLACES:
-                oldest = min(self._places, key=lambda each: self._places[each].seen)
-                del self._places[oldest]
-                self.forgotten += 1
-            stats = self._places[place] = _Stats()
-        stats.seen = self._clock
-        return stats
+    def _exposure(self) -> Exposure:
+        return Exposure(self._pairs, self._controls)
 
+    def _seen(self, place: Place) -> Tally:
+        """The tally of the place, decayed, now the most recently seen."""
+        tally = self._tallies.pop(place, None)
+        if tally is None:
+            if len(self._tallies) >= self._bounds.places:
+                self._evict()
+            tally = Tally(*place, at=self._clock)
+            if self.forgotten:  # perhaps this one: what came before it is not known
+                # The pair at hand is among those compared already.
+                tally.pairs_before = max(self._pairs - 1, 0.0)
+                tally.controls_before = max(self._controls - 1, 0.0)
+        else:
+            tally.age(self._clock, self._bounds.half_life_pairs)
+        tally.seen += 1
+        self._tallies[place] = tally
+        return tally
 
-def lower(hits: float, of: float) -> float:
-    """Wilson's lower bound of a share, one-sided at Z."""
-    return _wilson(hits, of, -Z) if hits > 0 else 0.0
-
-
-def upper(hits: float, of: float) -> float:
-    """Wilson's upper bound of a share, one-sided at Z."""
-    return _wilson(hits, of, Z)
+    def _evict(self) -> None:
+        oldest = next(iter(self._tallies))
+        for place, _ in zip(self._tallies, range(_SCAN_LIMIT), strict=False):
+            if self._tallies[place].seen == 1:
+                oldest = place
+                break
+        del self._tallies[oldest]
+        self._standings.pop(oldest, None)
+        self.forgotten += 1
 
 
-def _wilson(hits: float, of: float, z: float) -> float:
-    # E. B. Wilson, Probable inference, the law of succession, and statistical inference (1927).
-    if of <= 0:
-        return 0.0 if z < 0 else 1.0
-    share = min(max(hits / of, 0.0), 1.0)
-    spread = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return min(max((share + z * z / (2 * of) + spread) / (1 + z * z / of), 0.0), 1.0)
+def _decayed_sum(n: int, keep: float) -> float:
+    """What n pairs, one after the other, leave of a count that decays to `keep` meanwhile."""
+    if keep in (0.0, 1.0) or n <= 0:
+        return float(n if keep else 0)
+    each: float = keep ** (1 / n)
+    return (1 - keep) / (1 - each)
+
+
+def _keys(places: Collection[Place]) -> list[Place]:
+    return list(dict.fromkeys(map(_key, places)))
+
+
+def _key(place: Place) -> Place:
+    """The place with its path cut, so that memory stays bounded."""
+    path, kind = place
+    if len(path) <= _MAX_PATH:
+        return place
+    digest = hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{path[:_MAX_PATH]}~{digest}", kind
+
+
+def _counted(tally: Tally) -> Verdict:
+    tally.counted += 1
+    return Verdict.DIVERGENT
+
+
+def _explained(tally: Tally) -> Verdict:
+    tally.explained += 1
+    return Verdict.NOISE
+
+
+def _left_open(tally: Tally) -> Verdict:
+    tally.unverified += 1
+    return Verdict.UNVERIFIED
+
+
+def _by_credit(tally: Tally, share: float) -> Verdict:
+    """Count this share of divergences, evenly spread and without chance."""
+    tally.credit = min(tally.credit + share, _CREDIT_LIMIT)
+    if tally.credit < _ALMOST_ONE:
+        return _explained(tally)
+    tally.credit -= 1
+    return _counted(tally)
+
+
+def _judgement(results: Iterable[tuple[Place, Verdict]]) -> Judgement:
+    by_verdict: dict[Verdict, list[Place]] = {verdict: [] for verdict in Verdict}
+    for place, verdict in results:
+        by_verdict[verdict].append(place)
+    counting, unverified = by_verdict[Verdict.DIVERGENT], by_verdict[Verdict.UNVERIFIED]
+    if counting:
+        by_verdict[Verdict.NOISE] += unverified
+        unverified = []
+    pair = Verdict.DIVERGENT if counting else Verdict.UNVERIFIED if unverified else Verdict.NOISE
+    return Judgement(
+        pair,
+        counting=tuple(counting),
+        noise=tuple(by_verdict[Verdict.NOISE]),
+        unverified=tuple(unverified),
+    )

@@ -34,7 +34,7 @@ LAYERS = {
         "proxy.admin",
         "comparators",
     ),
-    "demo": (),
+    "demo": ("comparators",),
 }
 
 # All that proxy.core may import: nothing here reads a clock, a file, a socket, the environment

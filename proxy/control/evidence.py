@@ -20,6 +20,7 @@ from comparators.redaction import Redactor
 from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
 from proxy.core.messages import AskAgain, NotAsked, Observation, Report
 from proxy.core.model import Route
+from proxy.observe.allowance import Allowance
 from proxy.observe.assessing import Assessment, Assessor
 from proxy.observe.compared import Results
 from proxy.observe.metrics import SKIPPED_MARK, Aggregator
@@ -33,6 +34,10 @@ SAVE_NOISE_S: Final = 30.0
 REOPEN_S: Final = 10.0
 MAX_QUEUED: Final = 5000
 MAX_BATCH: Final = 500
+# A side that is down makes a failure of each request. All are counted, by the workers; so many are
+# looked at one by one (logged, traced, kept), and so many divergences are kept, a second.
+FAILURES_A_SECOND: Final = 100.0
+KEPT_A_SECOND: Final = 1000.0
 SLICE: Final = 100  # routes whose noise is encoded before others have their turn
 
 # An Observation, what it came to (None: as the worker says), and the differences.
@@ -63,6 +68,9 @@ class Evidence:
         self.store: DivergenceStore | None = None  # None until it is open
         self.problem = ""  # why it is
         self._dropped = 0  # divergences that never got to the store
+        self._too_many = 0  # failures and divergences beyond what is looked at
+        self._failures = Allowance(FAILURES_A_SECOND, FAILURES_A_SECOND)
+        self._kept = Allowance(KEPT_A_SECOND, KEPT_A_SECOND)
         self.busy_s = 0.0  # of all comparers
 
     def noise_of(self, summary: SignatureSummary) -> tuple[float, int] | None:
@@ -74,7 +82,7 @@ class Evidence:
     def drops(self) -> dict[str, int]:
         """Divergences that are not kept, by reason."""
         kept = self.store.dropped() if self.store is not None else {}
-        return {**kept, "queue": self._dropped}
+        return {**kept, "queue": self._dropped, "rate": self._too_many}
 
     def retain(self, routes: Mapping[str, Route]) -> None:
         """The table in force."""
@@ -87,7 +95,11 @@ class Evidence:
         for counts in report.counts:
             self._assessor.counted(counts)
         for seen in report.observations:
-            if is_traced(seen):
+            if not is_traced(seen):
+                continue
+            if not self._failures.take(now):
+                self._too_many += 1
+            else:
                 # A path may hold what no log and no span must; most are looked at no further.
                 target = self._redactor.target(seen.target)
                 seen = msgspec.structs.replace(seen, target=target)
@@ -116,12 +128,15 @@ class Evidence:
         elif not failed:  # the workers have counted those
             self._counts.judged(seen.route, found.result, now)
         if found.divergence is not None:
-            self._put(found.divergence)
+            self._put(found.divergence, now)
         self._observations.assessed(found, now)
         divergence = found.divergence
         self._trace(seen, found.result, divergence.differences if divergence else ())
 
-    def _put(self, divergence: Divergence) -> None:
+    def _put(self, divergence: Divergence, now: float) -> None:
+        if not self._kept.take(now):
+            self._too_many += 1
+            return
         if len(self._queue) >= MAX_QUEUED:
             self._queue.popleft()
             self._dropped += 1

@@ -126,8 +126,8 @@ class Suspect(msgspec.Struct, frozen=True, array_like=True):
     """Answers that are not the same bytes, on their way from a worker to a comparer.
 
     `kind` says which: "read" is legacy's and new's answer to a client's request; "control" is
-    legacy's answer and its answer to the same request again; "again" is that, and beside it both
-    sides' second answers where new was asked again as well. `id` is unique among all workers;
+    legacy's answer and its answer to the same request again; "again" is that, new's first answer,
+    and new's second one where it was asked again as well. `id` is unique among all workers;
     `askable` says that the worker could ask this request again.
     """
 

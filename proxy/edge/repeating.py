@@ -1,6 +1,6 @@
 """Reads that are asked again: to learn what legacy changes by itself, and to be sure of new.
 
-A pair that is not alike leaves a ticket: the request, and legacy's first answer. With it the
+A pair that is not alike leaves a ticket: the request, and both first answers. With it the
 controller may have the request asked again (AskAgain). A share of all reads is asked of legacy
 twice without that (`compare.noise`). Both count as shadows: within `shadow.max_in_flight`, with
 its time-out, never waiting for a connection, and not while the worker drains. What could not be
@@ -33,7 +33,7 @@ _FIRST_ID_BITS: Final = 52
 class Ticket:
     """What it takes to ask a request again."""
 
-    __slots__ = ("answer", "observation", "request", "service", "size", "until")
+    __slots__ = ("answer", "new", "observation", "request", "service", "size", "until")
 
     def __init__(
         self,
@@ -41,14 +41,18 @@ class Ticket:
         request: "ForwardedRequest",
         observation: Observation,
         answer: AnswerRecord,
+        new: AnswerRecord | None,
         until: float,
     ) -> None:
         self.service = service
         self.request = request
         self.observation = observation
         self.answer = answer  # legacy's first one
+        self.new = new  # new's first one
         self.until = until  # in the wheel's time
         self.size = len(answer.head) + len(answer.body) + len(request.head.raw) + 500
+        if new is not None:
+            self.size += len(new.head) + len(new.body)
 
 
 class Tickets:
@@ -68,7 +72,7 @@ class Tickets:
     def suspect(self, pair: "Pair", observation: Observation) -> Suspect:
         """A pair that is not alike, for a comparer; it leaves a ticket if it can be asked again."""
         suspect_id = self.next_id()
-        legacy = pair.answer(LEGACY)
+        legacy, new = pair.answer(LEGACY), pair.answer(1 - LEGACY)
         compare = pair.service.route.compare
         askable = (
             compare is not None
@@ -78,13 +82,14 @@ class Tickets:
         )
         if askable:
             until = self._edge.wheel.now + TICKET_S
-            self._keep(suspect_id, Ticket(pair.service, pair.request, observation, legacy, until))
-        return Suspect(suspect_id, "read", askable, observation, legacy, pair.answer(1 - LEGACY))
+            ticket = Ticket(pair.service, pair.request, observation, legacy, new, until)
+            self._keep(suspect_id, ticket)
+        return Suspect(suspect_id, "read", askable, observation, legacy, new)
 
     def control(self, pair: "Pair") -> None:
         """Ask legacy a second time, because chance fell on this read."""
         observation = pair.observation()
-        ticket = Ticket(pair.service, pair.request, observation, pair.answer(LEGACY), 0.0)
+        ticket = Ticket(pair.service, pair.request, observation, pair.answer(LEGACY), None, 0.0)
         if self._refusal(pair.service):
             pair.service.live.tally.event("control_shed")
         else:
@@ -255,7 +260,7 @@ class Repeat:
                     False,
                     ticket.observation,
                     ticket.answer,
-                    None,
+                    ticket.new,
                     legacy_again,
                     self._answer(1),
                 ),

@@ -20,14 +20,14 @@ MAX_QUEUED_BYTES: Final = 32 << 20
 MAX_QUEUED: Final = 4096
 # A route that has this much waiting need not keep its next bodies: they would only be shed.
 FULL_BYTES: Final = 4 << 20
-BATCH_BYTES: Final = 512 << 10
+BATCH_BYTES: Final = 128 << 10  # or one larger suspect: the loop stands still while it is written
 BATCH_SUSPECTS: Final = 64
 WINDOW: Final = 2
 GATHER_S: Final = 0.005  # a lone suspect waits so long for company
 CONNECT_TIMEOUT_S: Final = 2.0
 BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 # What is put on the wire without waiting for its receiver: a comparer holds no more than this.
-WRITE_BUFFER_BYTES: Final = 2 * WINDOW * BATCH_BYTES
+WRITE_BUFFER_BYTES: Final = 2 << 20
 
 SHED: Final = "comparer_busy"
 LOST: Final = "comparer_lost"

@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from comparators.model import Kind, Outcome
-from comparators.noise import Judgement, Place, RouteNoise, Verdict
+from comparators.noise import Judgement, RouteNoise, Verdict
+from comparators.tally import Place
 from proxy.core.divergences import DifferenceRecord, Divergence, SideRecord, wildcarded
 from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
 from proxy.core.model import Phase, Route
@@ -141,7 +142,8 @@ class Assessor:
             if result.kind == "read":
                 self._read(each, result, now)
             elif result.kind == "control":
-                each.noise.control(result.control)
+                if result.outcome != Outcome.COMPARATOR_FAILED.value:
+                    each.noise.control(result.control)
             else:
                 self._again(each, result)
 
@@ -189,9 +191,7 @@ class Assessor:
                 self._waiting[result.id] = _Waiting(result, now + ANSWER_S)
                 each.waiting += 1
                 return
-            judgement = each.noise.judge(
-                _places(result), recheck=compare.recheck, can_ask=False, again=True
-            )
+            judgement = each.noise.gave_up(_places(result))
         self._conclude(result, judgement, may_ask)
 
     def _again(self, each: _Route, again: Result) -> None:
@@ -202,15 +202,14 @@ class Assessor:
             self._decide_without(waiting.result, again.detail)
             return
         recheck = None if again.differences is None else _places(again)
-        judgement = each.noise.asked(_places(waiting.result), again.control, recheck)
+        judgement = each.noise.asked(_places(waiting.result), again.control, recheck, again.crossed)
         self._conclude(waiting.result, judgement, may_ask=True)
 
     def _decide_without(self, result: Result, why: str) -> None:
         each = self._routes.get(result.observation.route)
         if each is None or each.route.compare is None:
             return
-        recheck = each.route.compare.recheck
-        judgement = each.noise.judge(_places(result), recheck=recheck, can_ask=False, again=True)
+        judgement = each.noise.gave_up(_places(result))
         self._conclude(result, judgement, may_ask=True, why=why)
 
     def _conclude(self, result: Result, judgement: Judgement, may_ask: bool, why: str = "") -> None:

@@ -28,7 +28,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 
     `differences` are those between legacy and new: of the first answers (kind "read"), or of the
     second ones (kind "again", None where new was not asked again). `control` are the places
-    (wildcarded path, kind) in which legacy's second answer differs from its first.
+    (wildcarded path, kind) in which legacy's second answer differs from its first, `crossed` those
+    in which it differs from new's first (looked at only where legacy differs from itself).
     """
 
     slot: int
@@ -44,6 +45,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     detail: str = ""
     legacy_answer: RecordedAnswer | None = None
     new_answer: RecordedAnswer | None = None
+    crossed: list[tuple[str, str]] | None = None
 
 
 class Results(msgspec.Struct, frozen=True, tag="results"):

@@ -27,38 +27,20 @@ from types import FrameType
 
 from proxy.core.framing import LinkError, Unframer, comparer_unframer, frame
 from proxy.core.messages import Batch, Judged
+from proxy.observe.allowance import Allowance
 from proxy.observe.compared import Result, Results, Ruleset, ruleset_unframer
 from proxy.observe.comparing import Comparing, OutOfTimeError
 
 COMPARISON_S = 3.0
 SEND_TIMEOUT_S = 5.0
 RECONNECT_S = 0.2
-READ_BYTES = 1 << 20
+READ_BYTES = 256 << 10
 MAX_KEPT_RESULTS = 5000
 MAX_MEMORY_BYTES = 2 << 30
 NICENESS = 19
 # Answers that are kept with a divergence: redacting a whole body costs as much as comparing it.
 RECORDS_A_SECOND = 20.0
 MAX_SAVED_RECORDS = 20.0
-
-
-class Allowance:
-    """So many a second, a few saved up: a token bucket. `now` in seconds that never go back."""
-
-    def __init__(self, per_second: float, most: float) -> None:
-        self._per_second = per_second
-        self._most = most
-        self._left = most
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed now."""
-        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
 
 
 class Comparer:

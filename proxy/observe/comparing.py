@@ -132,16 +132,24 @@ class Comparing:
         return _result(slot, suspect, comparison, rules.redactor, [], recorded)
 
     def _again(self, slot: int, suspect: Suspect, rules: _Rules) -> Result:
-        """Legacy beside itself, and both second answers where there are two."""
+        """Legacy beside itself and beside new, and both second answers where there are two."""
         assert suspect.legacy_again is not None
         method = suspect.observation.method
         legacy_again = _answer(suspect.legacy_again)
         control = rules.compare(_answer(suspect.legacy), legacy_again, method)
         places = [_place(each, rules.redactor) for each in control.differences]
         if control.outcome is Outcome.COMPARATOR_FAILED or suspect.new_again is None:
-            return _result(slot, suspect, control, rules.redactor, places, differences=False)
-        recheck = rules.compare(legacy_again, _answer(suspect.new_again), method)
-        return _result(slot, suspect, recheck, rules.redactor, places)
+            result = _result(slot, suspect, control, rules.redactor, places, differences=False)
+        else:
+            recheck = rules.compare(legacy_again, _answer(suspect.new_again), method)
+            result = _result(slot, suspect, recheck, rules.redactor, places)
+        if not places or suspect.new is None:
+            return result
+        cross = rules.compare(legacy_again, _answer(suspect.new), method)
+        if cross.outcome is Outcome.COMPARATOR_FAILED:
+            return result
+        crossed = [_place(each, rules.redactor) for each in cross.differences]
+        return msgspec.structs.replace(result, crossed=list(dict.fromkeys(crossed)))
 
 
 def _result(

@@ -79,6 +79,8 @@ class CustomComparator:
             self._start_at = time.monotonic() + min(back_off, LONGEST_BACK_OFF_S)
             return self._failed(self._last_failure)
         self._failures = 0
+        if reply.outcome is Outcome.COMPARATOR_FAILED:
+            return self._failed(reply.detail)
         found = tuple(
             Difference(
                 each.path,

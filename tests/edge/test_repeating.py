@@ -70,7 +70,9 @@ async def test_legacy_is_asked_again_as_a_shadow(proxy: Proxy, end: ComparerEnd)
     assert again.legacy.body == b"legacy 1"
     assert again.legacy_again is not None
     assert again.legacy_again.body == b"legacy 2"
-    assert (again.new, again.new_again) == (None, None)
+    assert again.new is not None
+    assert again.new.body == b"new 1"
+    assert again.new_again is None
     assert len(proxy.new.calls) == 1
     first, second = proxy.legacy.calls
     assert second.head.startswith(b"GET /a?q=1 HTTP/1.1\r\n")

@@ -49,6 +49,22 @@ async def test_legacy_asked_twice_shows_what_differs_by_itself(tmp_path: Path) -
     assert [each.path for each in again.differences] == ["$.id", "$.x"]
 
 
+async def test_asked_again_legacy_is_compared_with_what_new_had_said(tmp_path: Path) -> None:
+    one, two = answer(b'{"ad": 1, "x": 1}'), answer(b'{"ad": 2, "x": 1}')
+    new = answer(b'{"ad": 2, "x": 2}')
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(
+            1,
+            Suspect(1, "again", False, observation(), one, new, two, new),
+            Suspect(2, "again", False, observation(), one, new, two),
+            Suspect(3, "again", False, observation(), one, new, one, new),
+        )
+        both, alone, agreed = [await comparer.result(number) for number in range(3)]
+    assert both.crossed == alone.crossed == [("$.x", "value")]
+    assert agreed.crossed is None  # legacy said the same: nothing to ask
+
+
 async def test_no_secret_leaves_it(tmp_path: Path) -> None:
     body = b'{"user": {"password": "hunter2-%d", "card": "4111 1111 1111 1111"}, "n": %d}'
     cookie = "Set-Cookie: session=s3cr3t-cookie"

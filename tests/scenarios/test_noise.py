@@ -100,7 +100,8 @@ async def test_the_real_bugs_rank_first_and_noise_does_not_count(tmp_path: Path)
     counted = {each["path"]: each["count"] for each in signatures}
     for place, one_in in BUGS.items():
         true = sum(times for thing, times in asked.items() if thing % one_in == 0)
-        assert 0.6 * true <= counted[place] <= 1.4 * true, (place, counted)
+        # What could not be asked again in time, before its place was known, does not count.
+        assert 0.2 * true <= counted[place] <= true, (place, counted)
     assert set(ranked) >= NOISE, signatures
     assert sum(counted[place] for place in NOISE) <= 2, counted
     assert all(each["noise"]["share"] > 0.5 for each in signatures if each["path"] in NOISE)

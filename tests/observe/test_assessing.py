@@ -1,0 +1,188 @@
+"""What becomes of a pair: values in, one Assessment out, questions in between."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.core.divergences import DifferenceRecord
+from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
+from proxy.core.model import Compare, Route, Shadow, Side
+from proxy.observe.assessing import ANSWER_S, Assessment, Assessor
+from proxy.observe.compared import Result, Results
+from tests.harness.snapshots import route
+
+OK = ExchangeRecord(200, 1.0)
+
+
+def a_route(
+    digest: str = "d", compare: Compare | None = None, shadow: Shadow | None = None
+) -> Route:
+    return route(
+        "/a/*",
+        "shadow-read",
+        name="a",
+        digest=digest,
+        compare=compare or Compare(),
+        shadow=shadow or Shadow(),
+    )
+
+
+def seen(
+    equal: bool | None = False, legacy: ExchangeRecord = OK, new: ExchangeRecord = OK
+) -> Observation:
+    return Observation(1000.5, "a", "GET", "/a/1", -1, "t" * 32, Side.LEGACY, legacy, new, equal)
+
+
+def result(
+    number: int,
+    outcome: str = "divergent",
+    kind: str = "read",
+    paths: tuple[str, ...] | None = ("$.x",),
+    askable: bool = True,
+    **more: Any,
+) -> Result:
+    differences = None if paths is None else [DifferenceRecord(p, "value", "1", "2") for p in paths]
+    found = Result(0, number, kind, askable, seen(), outcome, differences)
+    return msgspec.structs.replace(found, **more)
+
+
+class Bench:
+    """An assessor of one route, its questions and what it told."""
+
+    def __init__(self, one: Route | None = None, is_there: bool = True) -> None:
+        self.asked: list[AskAgain] = []
+        self.told: list[Assessment] = []
+        self.is_there = is_there
+        self.assessor = Assessor(self._ask, self.told.append, 7)
+        self.assessor.retain({"a": one or a_route()})
+
+    def _ask(self, slot: int, question: AskAgain) -> bool:
+        self.asked.append(question)
+        return self.is_there
+
+    def take(self, *results: Result, now: float = 0.0) -> None:
+        self.assessor.take(Results(0, list(results)), now)
+
+    @property
+    def results(self) -> list[str]:
+        return [each.result for each in self.told]
+
+
+def test_equal_under_the_rules_is_told_at_once() -> None:
+    bench = Bench()
+    bench.take(result(1, "equal", paths=()))
+    assert bench.results == ["equal"]
+    assert bench.asked == []
+
+
+def test_a_failed_comparator_is_neither_parity_nor_a_divergence() -> None:
+    bench = Bench()
+    bench.take(result(1, "comparator_failed", paths=(), detail="why"))
+    assert bench.results == ["comparator_failed"]
+    assert (bench.told[0].detail, bench.told[0].divergence) == ("why", None)
+
+
+def test_a_divergence_is_asked_again_and_counts_if_it_stays() -> None:
+    bench = Bench()
+    bench.take(result(1))
+    assert bench.asked == [AskAgain(1, new_too=True)]
+    assert bench.told == []
+    bench.take(result(1, kind="again", paths=("$.x",)))
+    assert bench.results == ["divergent"]
+    divergence = bench.told[0].divergence
+    assert divergence is not None
+    assert (divergence.route, divergence.phase, divergence.target) == ("a", "shadow-read", "/a/1")
+    assert [each.noise for each in divergence.differences] == [False]
+    assert len(divergence.id) == 20
+
+
+def test_one_that_vanished_or_that_legacy_makes_too_is_noise() -> None:
+    bench = Bench()
+    bench.take(result(1))
+    bench.take(result(1, kind="again", paths=()))
+    bench.take(result(2, paths=("$.y",)))
+    bench.take(result(2, kind="again", paths=("$.y",), control=[("$.y", "value")]))
+    assert bench.results == ["noise", "noise"]
+    assert all(
+        d.noise for told in bench.told if told.divergence for d in told.divergence.differences
+    )
+
+
+@pytest.mark.parametrize("why", ["not asked", "late", "worker gone", "comparator failed"])
+def test_what_could_not_be_asked_again_says_nothing(why: str) -> None:
+    bench = Bench(is_there=why != "worker gone")
+    bench.take(result(1))
+    if why == "not asked":
+        bench.assessor.not_asked(NotAsked(0, 1, "in_flight"))
+    elif why == "late":
+        bench.assessor.expire(ANSWER_S - 0.1)
+        assert bench.told == []
+        bench.assessor.expire(ANSWER_S)
+    elif why == "comparator failed":
+        bench.take(result(1, "comparator_failed", kind="again", paths=None))
+    assert bench.results == ["unverified"]
+    # And an answer that comes all the same is late.
+    bench.take(result(1, kind="again"))
+    assert bench.results == ["unverified"]
+
+
+def test_with_asking_switched_off_a_divergence_counts_as_it_is() -> None:
+    bench = Bench(a_route(compare=Compare(noise=0.0, recheck=False)))
+    bench.take(result(1))
+    assert (bench.asked, bench.results) == ([], ["divergent"])
+
+
+def test_a_method_that_is_not_asked_again_counts_as_it_is() -> None:
+    bench = Bench()
+    bench.take(result(1, askable=False))
+    assert (bench.asked, bench.results) == ([], ["divergent"])
+
+
+def test_no_more_questions_wait_than_shadows_may_be_in_flight() -> None:
+    bench = Bench(a_route(shadow=Shadow(max_in_flight=2)))
+    bench.take(*(result(number) for number in range(5)))
+    assert len(bench.asked) == 2
+    assert bench.results == ["unverified"] * 3
+    bench.take(result(0, kind="again"))
+    bench.take(result(9))
+    assert len(bench.asked) == 3
+
+
+def test_a_failing_candidate_diverges_and_a_failing_legacy_does_not() -> None:
+    bench = Bench()
+    failed, refused = ExchangeRecord(500, 1.0), ExchangeRecord(0, 1.0, "refused")
+    assert bench.assessor.observed(seen(new=failed))
+    assert bench.assessor.observed(seen(new=refused))
+    assert not bench.assessor.observed(seen(legacy=failed, new=failed))
+    assert not bench.assessor.observed(seen(equal=True))
+    shown = [each.divergence for each in bench.told]
+    assert [(d.differences[0].path, d.differences[0].new) for d in shown if d] == [
+        ("status", "500"),
+        ("status", "refused"),
+    ]
+
+
+def test_what_is_known_survives_a_restart_and_not_another_digest() -> None:
+    bench = Bench()
+    bench.take(result(1))
+    bench.take(result(1, kind="again", control=[("$.x", "value")]))
+    bench.assessor.counted(Counts("a", comparisons={"equal": 3, "control_equal": 2}))
+    kept = dict(bench.assessor.knowledge())
+    again = Bench()
+    again.assessor.learned(kept)
+    assert dict(again.assessor.knowledge()) == kept
+    other = Bench(a_route("other"))
+    other.assessor.learned(kept)
+    assert dict(other.assessor.knowledge()) == {}
+    bench.assessor.retain({"a": a_route("other")})
+    assert dict(bench.assessor.knowledge()) == {}
+
+
+def test_a_route_that_left_says_nothing_any_more() -> None:
+    bench = Bench()
+    bench.take(result(1))
+    bench.assessor.retain({})
+    bench.take(result(2), result(1, kind="again"))
+    bench.assessor.expire(ANSWER_S)
+    assert bench.told == []
