@@ -34,7 +34,6 @@ from comparators.values import Found, compare_values
 from comparators.xml import NotXml, load_xml
 
 MAX_PART_DEPTH: Final = 3
-_BODILESS: Final = frozenset((204, 304))
 
 
 @dataclass(frozen=True, slots=True)
