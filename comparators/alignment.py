@@ -2,24 +2,29 @@
 
 Equal items are matched first, by their canonical bytes, in linear time. DeepDiff sees only what is
 left, and only while that is small: finding the nearest partner of each is quadratic. Beyond that
-bound items are paired in their order, and the result says so.
+bound items are paired in their order, and the result says so. With the sides exchanged the same
+items belong together.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Any, Final
 
 import orjson
 from deepdiff import DeepDiff
 
+from comparators.canonical import canonical
+from comparators.subsequence import common_subsequence
+
 KEYS: Final = ("id", "key", "uuid", "name")  # by which items are matched if nothing else is said
 MAX_NEAREST: Final = 12  # items left on each side
 MAX_NEAREST_BYTES: Final = 16 << 10
-MAX_ALIGNED: Final = 1000
+MAX_UNDER_RULES: Final = 10_000  # pairs of items that are compared to find those that are equal
 
-Items = list[tuple[int, Any]]
+Place = tuple[int, Any]
+Items = list[Place]
+Pair = tuple[Place, Place]
 
 
 @dataclass(slots=True)
@@ -52,42 +57,46 @@ def match_by_key(legacy: list[Any], new: list[Any], key: str | None) -> Matched 
 def match_equal(legacy: list[Any], new: list[Any], equal: Callable[[Any, Any], bool]) -> Matched:
     """Items in any order: equal ones first, then those that `equal` accepts, then the nearest."""
     one, other = _without_same(legacy, new)
+    # In an order of their own, whichever side they are of.
+    is_swapped = [key for key, _, _ in one] > [key for key, _, _ in other]
+    if is_swapped:
+        one, other = other, one
+    left = [(at, each) for _, at, each in one], [(at, each) for _, at, each in other]
     detail = ""
-    if len(one) * len(other) <= MAX_ALIGNED * 10:
-        one, other = _without_equal(one, other, equal)
+    if len(one) * len(other) <= MAX_UNDER_RULES:
+        left = _without_equal(*left, equal)
     elif one and other:
         detail = "an array without a key is too long to be matched under the rules"
-    pairs, one, other, kept_order = _nearest(one, other)
+    pairs, *left_over, kept_order = _nearest(*left)
     if kept_order:
         detail = detail or "an array without a key is too long to find what changed in it"
-    return Matched(pairs, one, other, detail)
+    if is_swapped:
+        left_over.reverse()
+        pairs = [(new_one, legacy_one) for legacy_one, new_one in pairs]
+    missing, added = (sorted(each, key=_index) for each in left_over)
+    by_place = sorted(pairs, key=lambda pair: pair[0][0])
+    return Matched(
+        [(at, each, partner) for (at, each), (_, partner) in by_place], missing, added, detail
+    )
 
 
 def align(legacy: list[Any], new: list[Any]) -> Matched:
     """Arrays in order, of different lengths: the fewest items missing or added."""
-    one, other = [_canonical(each) for each in legacy], [_canonical(each) for each in new]
-    start = 0
-    while start < min(len(one), len(other)) and one[start] == other[start]:
-        start += 1
-    end = 0
-    while end < min(len(one), len(other)) - start and one[-1 - end] == other[-1 - end]:
-        end += 1
     matched = Matched()
-    middle = slice(start, len(one) - end), slice(start, len(other) - end)
-    if max(len(one), len(other)) - start - end > MAX_ALIGNED:
-        blocks = [("replace", 0, len(one) - start - end, 0, len(other) - start - end)]
-    else:
-        matcher = SequenceMatcher(None, one[middle[0]], other[middle[1]], autojunk=False)
-        blocks = [code for code in matcher.get_opcodes() if code[0] != "equal"]
-    for _, from_one, to_one, from_other, to_other in blocks:
-        common = min(to_one - from_one, to_other - from_other)
-        for offset in range(common):
-            at = start + from_one + offset
-            matched.pairs.append((at, legacy[at], new[start + from_other + offset]))
-        left = range(start + from_one + common, start + to_one)
-        matched.missing += [(at, legacy[at]) for at in left]
-        left = range(start + from_other + common, start + to_other)
-        matched.added += [(at, new[at]) for at in left]
+    same, is_exact = common_subsequence(
+        [_canonical(each) for each in legacy], [_canonical(each) for each in new]
+    )
+    if not is_exact:
+        matched.detail = "an array is too long to find what changed in it"
+    at, to = 0, 0
+    for next_at, next_to in [*same, (len(legacy), len(new))]:
+        common = min(next_at - at, next_to - to)
+        matched.pairs += [
+            (at + offset, legacy[at + offset], new[to + offset]) for offset in range(common)
+        ]
+        matched.missing += [(left, legacy[left]) for left in range(at + common, next_at)]
+        matched.added += [(left, new[left]) for left in range(to + common, next_to)]
+        at, to = next_at + 1, next_to + 1
     return matched
 
 
@@ -104,61 +113,71 @@ def _by_key(items: list[Any], key: str) -> dict[Any, tuple[int, Any]] | None:
     return found
 
 
-def _without_same(legacy: list[Any], new: list[Any]) -> tuple[Items, Items]:
+def _without_same(
+    legacy: list[Any], new: list[Any]
+) -> tuple[list[tuple[bytes, int, Any]], list[tuple[bytes, int, Any]]]:
     """What is left when items of the same canonical bytes are taken out in pairs."""
-    places: defaultdict[Hashable, deque[int]] = defaultdict(deque)
+    places: defaultdict[bytes, deque[tuple[int, Any]]] = defaultdict(deque)
     for at, each in enumerate(new):
-        places[_canonical(each)].append(at)
-    left: Items = []
-    taken = set()
+        places[_canonical(each)].append((at, each))
+    left = []
     for at, each in enumerate(legacy):
-        same = places.get(_canonical(each))
-        if same:
-            taken.add(same.popleft())
+        key = _canonical(each)
+        if places.get(key):
+            places[key].popleft()
         else:
-            left.append((at, each))
-    return left, [(at, each) for at, each in enumerate(new) if at not in taken]
+            left.append((key, at, each))
+    added = [(key, at, each) for key, same in places.items() for at, each in same]
+    return sorted(left, key=_key_and_index), sorted(added, key=_key_and_index)
 
 
 def _without_equal(
     one: Items, other: Items, equal: Callable[[Any, Any], bool]
 ) -> tuple[Items, Items]:
-    left = []
-    for place in one:
-        at = next((at for at, each in enumerate(other) if equal(place[1], each[1])), None)
-        if at is None:
-            left.append(place)
-        else:
-            other = other[:at] + other[at + 1 :]
-    return left, other
+    """What is left when as many as possible are matched that are equal under the rules.
+
+    Those are not all equal to each other (a tolerance), so it takes Kuhn's augmenting paths.
+    """
+    partners = [
+        [j for j, (_, partner) in enumerate(other) if equal(each, partner)] for _, each in one
+    ]
+    held: dict[int, int] = {}
+
+    def find(i: int, seen: set[int]) -> bool:
+        for j in partners[i]:
+            if j not in seen:
+                seen.add(j)
+                if j not in held or find(held[j], seen):
+                    held[j] = i
+                    return True
+        return False
+
+    unmatched = [each for i, each in enumerate(one) if not find(i, set())]
+    return unmatched, [each for j, each in enumerate(other) if j not in held]
 
 
-def _nearest(one: Items, other: Items) -> tuple[list[tuple[int, Any, Any]], Items, Items, bool]:
+def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
     """Pairs of what is left, the most alike first; whether it was too much for that."""
     if not one or not other:
         return [], one, other, False
     size = sum(len(repr(each)) for _, each in (*one, *other)) if len(one) <= MAX_NEAREST else 0
     if len(one) > MAX_NEAREST or len(other) > MAX_NEAREST or size > MAX_NEAREST_BYTES:
+        one, other = sorted(one, key=_index), sorted(other, key=_index)
         common = min(len(one), len(other))
-        pairs = [(at, each, other[i][1]) for i, (at, each) in enumerate(one[:common])]
+        pairs = list(zip(one[:common], other[:common], strict=True))
         return pairs, one[common:], other[common:], True
     distances = sorted(
         (_distance(one[i][1], other[j][1]), i, j)
         for i in range(len(one))
         for j in range(len(other))
     )
-    pairs, left_one, left_other = [], set(range(len(one))), set(range(len(other)))
+    found, left_one, left_other = [], set(range(len(one))), set(range(len(other)))
     for distance, i, j in distances:
         if i in left_one and j in left_other and distance < 1.0:
             left_one.discard(i)
             left_other.discard(j)
-            pairs.append((one[i][0], one[i][1], other[j][1]))
-    return (
-        sorted(pairs, key=lambda pair: pair[0]),
-        [one[i] for i in sorted(left_one)],
-        [other[j] for j in sorted(left_other)],
-        False,
-    )
+            found.append((one[i], other[j]))
+    return found, [one[i] for i in left_one], [other[j] for j in left_other], False
 
 
 def _distance(one: Any, other: Any) -> float:
@@ -171,30 +190,17 @@ def _distance(one: Any, other: Any) -> float:
     return float(found.get("deep_distance", 0.0))
 
 
-def _canonical(value: Any) -> Hashable:
+def _canonical(value: Any) -> bytes:
     """What is the same for two values only if they are the same, down to the types of numbers."""
-    if value.__class__ is str or value is None:
-        return value
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except (TypeError, RecursionError):
-        return _Same(value)
+        return canonical(value)  # a number that no float holds, great depth
 
 
-class _Same:
-    """A value that orjson cannot write (a large number, great depth): alike by itself alone."""
+def _index(place: Place) -> int:
+    return place[0]
 
-    __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return hash(self.value.__class__)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Same) or self.value.__class__ is not other.value.__class__:
-            return False
-        if isinstance(self.value, dict | list):
-            return self.value is other.value
-        return bool(self.value == other.value)
+def _key_and_index(each: tuple[bytes, int, Any]) -> tuple[bytes, int]:
+    return each[:2]

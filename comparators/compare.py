@@ -8,12 +8,15 @@ Never raises, whatever the bytes are. Comparing the sides the other way round fi
 places, with missing for added and the values exchanged.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from comparators import content
 from comparators.decode import decode_content, decode_text
-from comparators.form import Part, Unreadable, load_form, load_multipart, load_ndjson
+from comparators.form import Part, Unreadable, load_form, load_multipart, ndjson_as_json
 from comparators.headers import all_of, compare_headers, first
 from comparators.html import load_html
 from comparators.json import compare_json
@@ -26,8 +29,8 @@ from comparators.model import (
     Kind,
     Outcome,
 )
-from comparators.paths import render_step
-from comparators.rules import CompiledRules
+from comparators.paths import Deep, Wild, parse_path, render, render_step
+from comparators.rules import CompiledRules, compile_rules, split_key
 from comparators.status import compare_status
 from comparators.text import compare_binary, compare_text
 from comparators.values import Found, compare_values
@@ -53,7 +56,7 @@ def compare(legacy: Answer, new: Answer, rules: CompiledRules, method: str = "GE
         *compare_headers(legacy.headers, new.headers, rules),
     ]
     name, truncated, detail = "", False, ""
-    if method != "HEAD" and legacy.body != new.body:
+    if method != "HEAD" and legacy.body != new.body and not rules.ignores(()):
         name, bodies = _compare_bodies(legacy, new, rules)
         found += bodies.differences
         truncated, detail = bodies.truncated, bodies.detail
@@ -104,7 +107,7 @@ def _compare_contents(
             return content.BINARY, compare_binary(one.data, other.data)
         if one.text == other.text:
             return content.TEXT, Found()
-        return content.TEXT, compare_text(one.text, other.text)
+        return content.TEXT, compare_text(one.text, other.text, rules)
     match one.kind:
         case content.JSON:
             return one.kind, compare_json(_utf8(one), _utf8(other), rules)
@@ -116,8 +119,7 @@ def _compare_contents(
     assert other.text is not None
     match one.kind:
         case content.NDJSON:
-            lines = load_ndjson(_utf8(one)), load_ndjson(_utf8(other))
-            return one.kind, _compare_loaded(*lines, rules)
+            return one.kind, _compare_ndjson(_utf8(one), _utf8(other), rules)
         case content.FORM:
             return one.kind, _compare_loaded(load_form(one.text), load_form(other.text), rules)
         case content.XML:
@@ -126,7 +128,7 @@ def _compare_contents(
             (tree, cut), (other_tree, other_cut) = load_html(one.text), load_html(other.text)
             found = compare_values(tree, other_tree, rules)
             return one.kind, _cut(found) if cut or other_cut else found
-    return one.kind, compare_text(one.text, other.text)
+    return one.kind, compare_text(one.text, other.text, rules)
 
 
 def _utf8(one: Content) -> bytes:
@@ -146,11 +148,18 @@ def _compare_loaded(one: object, other: object, rules: CompiledRules) -> Found:
     return compare_values(one, other, rules)
 
 
+def _compare_ndjson(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
+    one, other = ndjson_as_json(legacy), ndjson_as_json(new)
+    if isinstance(one, Unreadable) or isinstance(other, Unreadable):
+        return _compare_loaded(one, other, rules)
+    return compare_json(one, other, rules)
+
+
 def _compare_xml(one: str, other: str, rules: CompiledRules) -> Found:
     legacy, new = load_xml(one), load_xml(other)
     if isinstance(legacy, NotXml) or isinstance(new, NotXml):
         reasons = [each.reason if isinstance(each, NotXml) else "" for each in (legacy, new)]
-        found = compare_text(one, other)
+        found = compare_text(one, other, rules)
         if reasons[0] == reasons[1]:
             return found
         return Found((_of_both(*reasons), *found.differences), found.truncated, found.detail)
@@ -189,8 +198,14 @@ def _compare_multipart(
 def _compare_part(number: int, one: Part, other: Part, rules: CompiledRules, depth: int) -> Found:
     path = f"$.part[{number}]"
     found = []
+    if rules.ignores(("part", number)):
+        return Found()
     if one.name != other.name:
         found.append(Difference(path + ".name", Kind.VALUE, one.name, other.name))
+    step = one.name if one.name == other.name else str(number)
+    rules = _of_part(rules, step)
+    if rules.ignores(()):
+        return Found()
     legacy, new = Answer(200, one.headers, one.body), Answer(200, other.headers, other.body)
     kinds = first(one.headers, "content-type"), first(other.headers, "content-type")
     if kinds[0].lower() != kinds[1].lower() and not kinds[0].lower().startswith("multipart/"):
@@ -198,12 +213,53 @@ def _compare_part(number: int, one: Part, other: Part, rules: CompiledRules, dep
     _, inside = _compare_contents(
         content_of(legacy), content_of(new), legacy, new, rules, depth + 1
     )
-    step = render_step(one.name) if one.name == other.name else f".{number}"
     found += [
-        Difference(f"$.part{step}{each.path.removeprefix('$')}", each.kind, each.legacy, each.new)
+        Difference(
+            f"$.part{render_step(step)}{each.path.removeprefix('$')}",
+            each.kind,
+            each.legacy,
+            each.new,
+        )
         for each in inside.differences
     ]
     return Found(tuple(found), inside.truncated, inside.detail)
+
+
+def _of_part(rules: CompiledRules, name: str) -> CompiledRules:
+    """The rules for what lies below `$.part.name`, as rules for a whole body."""
+
+    def below(text: str) -> str | None:
+        path = parse_path(text)
+        if path and isinstance(path[0], Deep):
+            return text
+        if not path or path[0] not in ("part", Wild.KEY):
+            return None
+        if len(path) == 1 or isinstance(path[1], Deep):
+            return "$" if len(path) == 1 else render(path[1:])
+        return render(path[2:]) if path[1] in (name, Wild.KEY) else None
+
+    def keyed(text: str) -> str | None:
+        path, key = split_key(text)
+        inside = below(path)
+        return inside if inside is None or key is None else f"{inside} by {key}"
+
+    given = rules.rules
+    renames = ((below(old), below(new)) for old, new in given.rename.items())
+    return compile_rules(
+        msgspec.structs.replace(
+            given,
+            ignore=tuple(filter(None, map(below, _paths(given.ignore)))),
+            unordered=tuple(filter(None, map(keyed, given.unordered))),
+            tolerance={
+                inside: most for text, most in given.tolerance.items() if (inside := below(text))
+            },
+            rename={old: new for old, new in renames if old and new and "$" not in (old, new)},
+        )
+    )
+
+
+def _paths(entries: Iterable[str]) -> Iterator[str]:
+    return (each for each in entries if each.startswith("$"))
 
 
 def _of_both(one: str, other: str) -> Difference:

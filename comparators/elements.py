@@ -7,46 +7,53 @@ names of what it holds in their order, where that is more than one thing. So
 lost but what never matters: the order of attributes, and how much white space there is.
 """
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Any, Final
 
 MAX_ELEMENTS: Final = 100_000
+MAX_DEPTH: Final = 500
 
 
 class Elements:
-    """Builds such a tree from the events of a parser."""
+    """Builds such a tree from the events of a parser.
 
-    def __init__(self) -> None:
+    In the elements whose names are `verbatim`, white space is kept as it is.
+    """
+
+    def __init__(self, verbatim: Collection[str] = ()) -> None:
         self.root: dict[str, Any] = {}
-        self.cut = False  # there are more elements than are looked at
+        self.cut = False  # there are more elements, or they nest deeper, than is looked at
+        self._verbatim = verbatim
         self._open: list[tuple[str, dict[str, Any]]] = [("", self.root)]
+        self._names: Counter[str] = Counter()  # of what is open
         self._pending: list[str] = []
         self._count = 0
-
-    @property
-    def inside(self) -> str:
-        """The name of the element that is open."""
-        return self._open[-1][0]
 
     def start(self, name: str, attributes: dict[str, Any], *, is_void: bool = False) -> None:
         """An element begins."""
         self._end_text()
         self._count += 1
-        if self._count > MAX_ELEMENTS:
+        if self._count > MAX_ELEMENTS or len(self._open) > MAX_DEPTH:
             self.cut = True
+        if self.cut:
             return
         element: dict[str, Any] = {f"@{key}": value for key, value in attributes.items()}
         self._add(name, element)
         if not is_void:
             self._open.append((name, element))
+            self._names[name] += 1
 
     def end(self, name: str) -> None:
         """The innermost element of that name ends, with all that is open inside it."""
         self._end_text()
-        for at in range(len(self._open) - 1, 0, -1):
-            if self._open[at][0] == name:
-                while len(self._open) > at:
-                    _finish(self._open.pop()[1])
-                return
+        if self.cut or not self._names[name]:
+            return
+        closed = ""
+        while closed != name:
+            closed, element = self._open.pop()
+            self._names[closed] -= 1
+            _finish(element)
 
     def text(self, data: str) -> None:
         """A piece of text."""
@@ -61,10 +68,13 @@ class Elements:
         return self.root
 
     def _end_text(self) -> None:
-        if self._pending:
-            text, self._pending = "".join(self._pending), []
-            if text.strip():
-                self._add("#text", text)
+        if not self._pending:
+            return
+        text, self._pending = "".join(self._pending), []
+        if self._open[-1][0] not in self._verbatim:
+            text = " ".join(text.split())
+        if text.strip():
+            self._add("#text", text)
 
     def _add(self, name: str, value: Any) -> None:
         inside = self._open[-1][1]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from comparators.json import NotJson, load_json
+from comparators.json import BOM, NotJson, load_json
 
 MAX_FIELDS: Final = 10_000
 MAX_PARTS: Final = 1000
 _BOUNDARY = re.compile(r""";\s*boundary\s*=\s*(?:"([^"]{1,100})"|([^;\s]{1,100}))""", re.I)
 _NAME = re.compile(r"""[;\s]name\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))""", re.I)
+MAX_HEAD_BYTES: Final = 16 << 10  # of a part
 _BREAK = re.compile(rb"\r?\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
@@ -34,7 +35,13 @@ class Part:
 def load_form(text: str) -> dict[str, Any] | Unreadable:
     """Fields by name: a value, or a list of them in their order."""
     try:
-        pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        # What is no UTF-8 is kept apart, not all taken for the same replacement.
+        pairs = parse_qsl(
+            text.strip(),
+            keep_blank_values=True,
+            max_num_fields=MAX_FIELDS,
+            errors="surrogateescape",
+        )
     except ValueError as error:
         return Unreadable(str(error))
     fields: dict[str, list[str]] = {}
@@ -56,24 +63,40 @@ def load_ndjson(data: bytes) -> list[Any] | Unreadable:
     return values
 
 
+def ndjson_as_json(data: bytes) -> bytes | Unreadable:
+    """The lines as the items of one JSON array, each of them JSON by itself."""
+    lines = []
+    for number, line in enumerate(data.replace(b"\x1e", b"").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        loaded = load_json(line)
+        if isinstance(loaded, NotJson):
+            return Unreadable(f"line {number}: {loaded.reason}")
+        lines.append(line.removeprefix(BOM))
+    return b"[" + b",".join(lines) + b"]"
+
+
 def load_multipart(content_type: str, data: bytes) -> list[Part] | Unreadable:
     """The parts in their order; what the boundary is does not matter."""
     named = _BOUNDARY.search(content_type)
     if named is None:
         return Unreadable("its type names no boundary")
-    mark = b"--" + (named[1] or named[2]).encode("latin-1", "replace")
-    pieces = (b"\r\n" + data).split(b"\n" + mark)
-    if len(pieces) < 2:
-        return Unreadable("its boundary does not occur")
-    if len(pieces) > MAX_PARTS:
-        return Unreadable(f"more than {MAX_PARTS} parts")
+    mark = re.escape((named[1] or named[2]).rstrip().encode("latin-1", "replace"))
+    # A line of its own: another boundary may begin with this one.
+    delimiter = re.compile(rb"(?:^|\r?\n)--" + mark + rb"(--)?[ \t]*(?=\r?\n|$)")
     parts: list[Part] = []
-    for piece in pieces[1:]:
-        if piece.startswith(b"--"):
+    begin = -1
+    for found in delimiter.finditer(data):
+        if begin >= 0:
+            head, body = _split(data[begin : found.start()])
+            parts.append(_part(head, body, len(parts)))
+        if found[1]:
             return parts
-        content = piece.partition(b"\n")[2]
-        head, body = _split(content)
-        parts.append(_part(head, body.removesuffix(b"\r"), len(parts)))
+        if len(parts) >= MAX_PARTS:
+            return Unreadable(f"more than {MAX_PARTS} parts")
+        begin = found.end() + (2 if data[found.end() : found.end() + 1] == b"\r" else 1)
+    if begin < 0:
+        return Unreadable("its boundary does not occur")
     return Unreadable("its last boundary is missing")
 
 
@@ -87,7 +110,7 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
 def _part(head: bytes, body: bytes, number: int) -> Part:
     headers = []
     name = str(number)
-    for line in _BREAK.split(head):
+    for line in _BREAK.split(head[:MAX_HEAD_BYTES]):
         key, colon, value = line.decode("latin-1").partition(":")
         if colon:
             headers.append((key.strip(), value.strip()))

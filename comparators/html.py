@@ -17,7 +17,7 @@ _VERBATIM: Final = frozenset(("pre", "textarea", "script", "style"))
 class _Parser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.elements = Elements()
+        self.elements = Elements(_VERBATIM)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes: dict[str, Any] = {}
@@ -31,15 +31,14 @@ class _Parser(HTMLParser):
         self.elements.end(tag)
 
     def handle_data(self, data: str) -> None:
-        verbatim = self.elements.inside in _VERBATIM
-        self.elements.text(data if verbatim else " ".join(data.split()))
+        self.elements.text(data)
 
     def handle_decl(self, decl: str) -> None:
         self.elements.root.setdefault("!", decl.lower())
 
 
 def load_html(text: str) -> tuple[dict[str, Any], bool]:
-    """The tree of a document, and whether it has more elements than are looked at."""
+    """The tree of a document, and whether more is in it than is looked at."""
     parser = _Parser()
     parser.feed(text)
     parser.close()

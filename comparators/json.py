@@ -41,9 +41,10 @@ _WORDS: Final = {
     "true": True,
     "false": False,
     "null": None,
-    "NaN": float("nan"),
-    "Infinity": float("inf"),
-    "-Infinity": float("-inf"),
+    # Decimals, since what writes JSON again makes null of such floats, and so one of both.
+    "NaN": Decimal("NaN"),
+    "Infinity": Decimal("Infinity"),
+    "-Infinity": Decimal("-Infinity"),
 }
 
 

@@ -48,8 +48,11 @@ _STEP = re.compile(
 _PLAIN_NAME = re.compile(r"[^\W\d][\w-]*|\d[\w-]*")
 
 
-def parse_path(text: str) -> JsonPath:
-    """The steps of a JSONPath. Raises ValueError: the rest of a sentence that begins with it."""
+def parse_path(text: str, most: int = MAX_STEPS) -> JsonPath:
+    """The steps of a JSONPath, at most `most`.
+
+    Raises ValueError: the rest of a sentence that begins with it.
+    """
     if not text.startswith("$"):
         raise ValueError('does not begin with $; legal is one such as "$.items[*].etag"')
     steps: list[Step] = []
@@ -60,8 +63,8 @@ def parse_path(text: str) -> JsonPath:
             raise ValueError(_what_is_wrong(text, at))
         steps.append(_step(found))
         at = found.end()
-    if len(steps) > MAX_STEPS:
-        raise ValueError(f"has more than {MAX_STEPS} steps")
+    if len(steps) > most:
+        raise ValueError(f"has more than {most} steps")
     return tuple(steps)
 
 

@@ -3,22 +3,28 @@
 A secret becomes `redacted:` and twelve digits of a keyed hash of it. So equality stays visible,
 between the sides and between requests, and without the key nobody can try values out. A place is
 secret by its name or that of anything around it, by the rules (`redact`), or by its shape in any
-text, keys and paths included. Texts are cut after that, never before: half of a card number would
+text, keys and paths included. What is nowhere named a secret, and looks like none, is none: of
+`{"name": "password", "value": ...}` the value is hidden in a whole object, but where it alone
+differs only a rule can tell. Texts are cut after that, never before: half of a card number would
 be none any more.
 """
 
 import json
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from comparators import content
-from comparators.form import Unreadable, load_ndjson
+from comparators.canonical import canonical
+from comparators.form import MAX_FIELDS, Unreadable, load_form, load_ndjson
 from comparators.json import NotJson, load_json
-from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, ShownDifference
-from comparators.paths import Automaton, Deep, JsonPath, State, Wild, parse_path, render
+from comparators.markup import names_a_secret, redact_markup
+from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
+from comparators.paths import Automaton, Deep, JsonPath, State, parse_path, render
 from comparators.secrets import is_secret_name, secret_spans
 
 MARK: Final = "redacted:"
@@ -27,54 +33,71 @@ MAX_DEPTH: Final = 200  # of what is shown or kept; deeper values are named only
 # What a terminal, a log or a page could take for something else: control characters, overrides of
 # the direction of text, the separators of lines and paragraphs, lone surrogates.
 _UNSHOWABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _HASHED = re.compile(MARK + "[0-9a-f]{12}")
 _COOKIE_PAIR = re.compile(r"([^=;\s]+)=([^;]*)")
-_ELEMENT = re.compile(r"(<([A-Za-z_][\w.:-]*)\b[^<>]*>)([^<]+)(?=</)")
-_ATTRIBUTE = re.compile(r"""([A-Za-z_][\w.:-]*)(\s*=\s*)("[^"]*"|'[^']*')""")
 _SECRET_HEADERS: Final = frozenset(
     ("authorization", "proxy-authorization", "www-authenticate", "cookie", "set-cookie")
 )
+# The name of a cookie may hold a dot; so only what an attribute can hold is taken for one's value.
+_COOKIE_ATTRIBUTES: Final = {
+    "path": re.compile(r"/.*", re.DOTALL),
+    "domain": re.compile(r"[\w.-]*"),
+    "expires": re.compile(r"(?i:\w{3,9}, ?\d\d[ -]\w{3}[ -]\d{2,4} [\d:]{5,8} \w{3})"),
+    "max-age": re.compile(r"-?\d{1,12}"),
+    "samesite": re.compile(r"(?i:strict|lax|none)"),
+    "priority": re.compile(r"(?i:low|medium|high)"),
+    **dict.fromkeys(("secure", "httponly", "partitioned"), re.compile("")),
+}
+# Of an attribute whose element may be named a secret: what is none even then.
+_PLAIN_VALUE = re.compile(r"-?[0-9]{1,8}(?:\.[0-9]{1,4})?|true|false|")
+_OPAQUE = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+/=.~-]{16,}")
+# A line of base64 that stands alone: of a key in PEM, most likely.
+_LINE_OF_KEY = re.compile(r"\s*(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^\d+/=]*[\d+/=])[\w+/=]{24,}\s*")
+_SHORTEST: Final = 6  # no shape is shorter, nor a name with a value
+_SMALLEST_NUMBER: Final = 10**11  # of a card or person
+_LARGEST_NUMBER: Final = 10**20
+
+Where = State[bool] | None
 
 
 class Redactor:
-    """Redacts with the key of an installation and the `redact` of some rules.
+    """Redacts with the key of an installation, and the `redact` and `rename` of some rules.
 
     Raises ValueError on a path that is none. No method raises on any value.
     """
 
-    def __init__(self, key: bytes, redact: Iterable[str] = ()) -> None:
-        self._key = key
+    def __init__(
+        self, key: bytes, redact: Iterable[str] = (), rename: Mapping[str, str] | None = None
+    ) -> None:
+        self._key = key[:64]
         listed = tuple(redact)
-        self._headers = {e[len("header:") :].lower() for e in listed if e.startswith("header:")}
-        self._places = Automaton[bool](
-            (parse_path(each), True) for each in listed if each.startswith("$")
-        )
+        self._headers = _after(listed, "header:", str.lower)
+        self._cookies = _after(listed, "cookie:", str)
+        paths = [parse_path(each) for each in listed if each.startswith("$")]
+        for legacy, new in (rename or {}).items():
+            paths += _renamed(paths, parse_path(legacy), parse_path(new))
+        self._places = Automaton[bool]((path, True) for path in paths)
 
     # What is shown
 
     def show(self, difference: Difference) -> ShownDifference:
         """The difference as text."""
         path = difference.path
-        secret, state = self._place(path)
-        return ShownDifference(
-            self.path(path),
-            difference.kind.value,
-            self._shown(difference.legacy, secret, state),
-            self._shown(difference.new, secret, state),
-        )
+        steps = _steps(path)
+        secret, state = self._place(path, steps)
+        # Where a key stands more than once, what is around it is not known.
+        secret = secret or difference.kind is Kind.DUPLICATE_KEY
+        shown = []
+        for value in (difference.legacy, difference.new):
+            hidden = secret or (isinstance(value, str) and self._is_odd(path, steps, value))
+            shown.append(self._shown(value, hidden, state))
+        return ShownDifference(self._path(path, steps), difference.kind.value, *shown)
 
     def path(self, path: str) -> str:
         """A path, its keys redacted where they are secrets themselves."""
-        steps = _steps(path)
-        if steps is None:
-            return showable(self.text(path))
-        shown = tuple(
-            self.text(step) if isinstance(step, str) and not isinstance(step, Deep) else step
-            for step in steps
-        )
-        return showable(render(shown))
+        return self._path(path, _steps(path))
 
     def target(self, target: str) -> str:
         """The path of a request."""
@@ -85,174 +108,241 @@ class Redactor:
         if len(text) < _SHORTEST:
             return text
         spans = secret_spans(text)
-        for begin, end in reversed(spans):
-            if not _HASHED.fullmatch(text, begin, end):
-                text = text[:begin] + self.hashed(text[begin:end]) + text[end:]
-        return text
+        if not spans:
+            return text
+        if MARK in text:
+            spans = _without_hashed(text, spans)
+        pieces: list[str] = []
+        at = 0
+        for begin, end in spans:
+            pieces += (text[at:begin], self.hashed(text[begin:end]))
+            at = end
+        return "".join((*pieces, text[at:]))
 
     def hashed(self, value: Any) -> str:
         """What stands for a secret value."""
         if isinstance(value, str) and _HASHED.fullmatch(value):
             return value
-        digest = blake2b(_canonical(value), key=self._key[:64], digest_size=6)
-        return MARK + digest.hexdigest()
+        return MARK + blake2b(canonical(value), key=self._key, digest_size=6).hexdigest()
 
     # What is kept
 
     def document(self, value: Any) -> Any:
         """A copy of a tree of values without its secrets."""
-        return self._copy(value, False, self._places.start)
+        return self._copy(value, self._places.start)
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """The headers of a message without their secrets."""
-        return tuple((name, self._header(name, value)) for name, value in headers)
+        return tuple((self.text(name), self._header(name, value)) for name, value in headers)
 
     def body(self, text: str, kind: str) -> str | None:
-        """The text of a body without its secrets, by its kind; None for a binary one."""
+        """The text of a body without its secrets, by its kind.
+
+        None for a binary one, and where there are rules but no values that they could speak of.
+        """
+        has_rules = self._places.start is not None
         match kind:
             case content.JSON:
                 loaded = load_json(text.encode("utf-8", "replace"))
                 if not isinstance(loaded, NotJson):
-                    return json.dumps(self.document(loaded.value), default=str)
+                    return _dumped(self.document(loaded.value))
             case content.NDJSON:
                 lines = load_ndjson(text.encode("utf-8", "replace"))
                 if not isinstance(lines, Unreadable):
-                    redacted = (json.dumps(self.document(line), default=str) for line in lines)
-                    return "\n".join(redacted)
+                    return "\n".join(map(_dumped, self.document(lines)))
             case content.FORM:
                 return self._form(text)
-            case content.XML | content.HTML:
-                return self.text(self._markup(text))
+            case content.XML | content.HTML if not has_rules:
+                return redact_markup(text, self.hashed, self.text)
+            case content.TEXT if has_rules:
+                # The paths of lines count from 1.
+                lines = self.document({"line": ["", *text.splitlines()]})
+                return "\n".join(lines["line"][1:]) if isinstance(lines, dict) else None
             case content.BINARY | content.MULTIPART:
                 return None
-        return self.text(text)
+        return None if has_rules else self.text(text)
 
     # Inside
 
     def _header(self, name: str, value: str) -> str:
         lower = name.lower()
+        if lower in self._headers:
+            return self.hashed(value)
         if lower in ("cookie", "set-cookie"):
-            pairs = _COOKIE_PAIR.findall(value)
-            if lower == "set-cookie" and pairs:
-                first, (_, _, attributes) = pairs[0], value.partition(";")
-                shown = f"{first[0]}={self.hashed(first[1].strip())}"
-                return f"{shown};{attributes}" if attributes else shown
-            return "; ".join(f"{key}={self.hashed(each.strip())}" for key, each in pairs)
-        if lower in _SECRET_HEADERS or lower in self._headers or is_secret_name(name):
+            pairs = [
+                f"{self.text(key)}={self.hashed(each.strip())}"
+                for key, each in _COOKIE_PAIR.findall(value)
+            ]
+            if lower == "cookie" or not pairs:
+                return "; ".join(pairs)
+            attributes = value.partition(";")[2] if value.partition(";")[0].strip() else ""
+            hidden = value.partition("=")[0].strip() in self._cookies
+            return (
+                f"{pairs[0]};{self._attributes(attributes)}"
+                if attributes and not hidden
+                else pairs[0]
+            )
+        if lower in _SECRET_HEADERS or is_secret_name(name):
             return self.hashed(value)
         return self.text(value)
 
-    def _form(self, text: str) -> str:
+    def _attributes(self, attributes: str) -> str:
+        shown = []
+        for each in attributes.split(";"):
+            name, equals, value = each.partition("=")
+            known = _COOKIE_ATTRIBUTES.get(name.strip().lower())
+            if known is not None and known.fullmatch(value.strip()):
+                shown.append(f"{name}{equals}{self.text(value)}")
+            else:
+                shown.append(f" {self.hashed(each.strip())}")
+        return ";".join(shown)
+
+    def _form(self, text: str) -> str | None:
+        tree = load_form(text)
         try:
-            pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=10_000)
+            pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
         except ValueError:
-            return self.text(text)
-        document = self.document
-        return urlencode(
-            [
-                (
-                    self.text(key),
-                    document({key: each})[key] if key == self.text(key) else self.hashed(each),
-                )
-                for key, each in pairs
-            ]
+            pairs = []
+        if isinstance(tree, Unreadable) or not isinstance(shown := self.document(tree), dict):
+            return None if self._places.start is not None else self.text(text)
+        # In the order they were in; the copy has its keys in the order of the tree's.
+        given = {
+            name: iter(values if isinstance(values, list) else [values] * MAX_FIELDS)
+            for name, values in zip(tree, shown.values(), strict=True)
+        }
+        fields = [(self.text(name), next(given[name])) for name, _ in pairs]
+        return urlencode(fields, errors="replace")
+
+    def _path(self, path: str, steps: JsonPath | None) -> str:
+        if steps is None:
+            prefix, colon, name = path.partition(":")
+            if colon and prefix in ("header", "cookie"):
+                return showable(f"{prefix}:{self.text(name)}")
+            return showable(self.text(path))
+        shown = tuple(
+            self.text(step) if isinstance(step, str) and not isinstance(step, Deep) else step
+            for step in steps
         )
+        return showable(render(shown))
 
-    def _markup(self, text: str) -> str:
-        def element(found: re.Match[str]) -> str:
-            return found[1] + (self.hashed(found[3]) if is_secret_name(found[2]) else found[3])
-
-        def attribute(found: re.Match[str]) -> str:
-            if not is_secret_name(found[1]):
-                return found[0]
-            return f'{found[1]}{found[2]}"{self.hashed(found[3][1:-1])}"'
-
-        return _ATTRIBUTE.sub(attribute, _ELEMENT.sub(element, text))
-
-    def _place(self, path: str) -> tuple[bool, "State[bool] | None"]:
+    def _place(self, path: str, steps: JsonPath | None) -> tuple[bool, Where]:
         """Whether a place is secret as a whole, and where the rules stand there."""
-        if path.startswith("header:"):
-            name = path.removeprefix("header:").lower()
-            secret = name in _SECRET_HEADERS or name in self._headers or is_secret_name(name)
-            return secret, None
-        if path.startswith("cookie:"):
-            # The value is; an attribute of it is not.
-            return "." not in path.removeprefix("cookie:"), None
         state = self._places.start
-        steps = _steps(path) or ()
+        if steps is None:
+            return self._is_secret_place(path), None
         if state is not None and state.matches:
             return True, state
         for step in steps:
-            if isinstance(step, Wild):
-                continue
             if isinstance(step, str):
                 if is_secret_name(step):
                     return True, state
                 state = state.key(step) if state is not None else None
-            else:
+            elif isinstance(step, int):
                 state = state.item(step) if state is not None else None
             if state is not None and state.matches:
                 return True, state
         return False, state
 
-    def _shown(self, value: Any, secret: bool, state: "State[bool] | None") -> str | None:
+    def _is_secret_place(self, path: str) -> bool:
+        """Of a path that does not lead into a body."""
+        if path.startswith("header:"):
+            name = path.removeprefix("header:").lower()
+            return name in _SECRET_HEADERS or name in self._headers or is_secret_name(name)
+        if path.startswith("cookie:"):
+            # The value is; an attribute of it is not, unless the rules name the cookie.
+            name, _, attribute = path.removeprefix("cookie:").rpartition(".")
+            return attribute not in _COOKIE_ATTRIBUTES or not name or name in self._cookies
+        # A path of a comparator of the user's own; one that cannot be read may lead anywhere.
+        return path.startswith("$") or is_secret_name(path)
+
+    def _is_odd(self, path: str, steps: JsonPath | None, value: str) -> bool:
+        """Whether a text is secret in its place, though the place is not."""
+        if path.startswith("cookie:"):
+            known = _COOKIE_ATTRIBUTES.get(path.rpartition(".")[2])
+            return known is None or known.fullmatch(value) is None
+        if not steps:
+            return False
+        if steps[-1] == "@value":
+            return "input" in steps or _PLAIN_VALUE.fullmatch(value) is None
+        if steps[-1] == "@content":
+            return _OPAQUE.fullmatch(value) is not None
+        return steps[0] == "line" and _LINE_OF_KEY.fullmatch(value) is not None
+
+    def _shown(self, value: Any, secret: bool, state: Where) -> str | None:
         if value is ABSENT:
             return None
         if secret:
             return self.hashed(value)
-        try:
-            text = json.dumps(self._copy(value, False, state), ensure_ascii=False, default=str)
-        except (RecursionError, ValueError, TypeError):
-            text = f"({type(value).__name__} that cannot be shown)"
-        text = showable(text)
+        text = showable(_dumped(self._copy(value, state), ensure_ascii=False))
         if len(text) > SHOWN_CHARACTERS:
             text = text[: SHOWN_CHARACTERS - 1] + "\u2026"
         return text
 
-    def _copy(self, value: Any, secret: bool, state: "State[bool] | None") -> Any:
+    def _copy(self, value: Any, state: Where) -> Any:
         """A redacted copy, made without recursion; what is too deep is named and not copied."""
         root: list[Any] = [None]
-        stack: list[tuple[Any, Any, Any, bool, State[bool] | None, int]] = [
-            (value, root, 0, secret or bool(state and state.matches), state, 0)
+        stack: list[tuple[Any, Any, Any, bool, Where, int]] = [
+            (value, root, 0, bool(state and state.matches), state, 0)
         ]
         while stack:
             each, into, at, is_secret, here, depth = stack.pop()
             if is_secret:
                 into[at] = self.hashed(each)
-            elif each.__class__ is str:
+            elif isinstance(each, str):
                 into[at] = self.text(each)
-            elif each.__class__ is dict:
-                if depth >= MAX_DEPTH:
-                    into[at] = "(nested deeper)"
-                    continue
+            elif depth >= MAX_DEPTH and isinstance(each, dict | list | tuple):
+                into[at] = "(nested deeper)"
+            elif isinstance(each, dict):
                 made: dict[str, Any] = {}
                 into[at] = made
-                for key, inner in each.items():
+                named = self._named_values(each)
+                for given, inner in each.items():
+                    key = given if isinstance(given, str) else str(self._scalar(given))
                     below = here.key(key) if here is not None else None
                     name = self.text(key)
+                    while name in made:
+                        name += "~"
                     made[name] = None  # keeps the order
-                    hidden = is_secret_name(key) or bool(below and below.matches)
+                    hidden = key in named or is_secret_name(key) or bool(below and below.matches)
                     stack.append((inner, made, name, hidden, below, depth + 1))
-            elif each.__class__ is list:
-                if depth >= MAX_DEPTH:
-                    into[at] = "(nested deeper)"
-                    continue
-                items: list[Any] = [None] * len(each)
-                into[at] = items
+            elif isinstance(each, list | tuple):
+                items = into[at] = [None] * len(each)
                 for index, inner in enumerate(each):
                     below = here.item(index) if here is not None else None
                     hidden = bool(below and below.matches)
                     stack.append((inner, items, index, hidden, below, depth + 1))
-            elif each.__class__ is int and _CARD_BITS[0] <= each.bit_length() <= _CARD_BITS[1]:
-                text = str(each)
-                into[at] = each if self.text(text) == text else self.hashed(each)
             else:
-                into[at] = each
+                into[at] = self._scalar(each)
         return root[0]
 
+    def _named_values(self, each: dict[Any, Any]) -> tuple[str, ...]:
+        """The keys in an object of what it names: `{"name": "password", "value": ...}`."""
+        if "value" in each and names_a_secret(each):
+            return ("value",)
+        if ("@value" in each or "@content" in each or "#text" in each) and names_a_secret(
+            each, "@"
+        ):
+            return ("@value", "@content", "#text")
+        return ()
 
-_SHORTEST: Final = 6  # no shape is shorter
-_CARD_BITS: Final = (37, 64)  # of numbers with 12 to 19 digits
+    def _scalar(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float | Decimal):
+            size: Any = abs(value)
+            try:
+                if not _SMALLEST_NUMBER <= size < _LARGEST_NUMBER:
+                    return value
+            except InvalidOperation:  # NaN
+                return str(value)
+            text = str(int(value))
+            return value if self.text(text) == text else self.hashed(value)
+        try:
+            is_bytes = isinstance(value, bytes | bytearray)
+            return self.text(value.decode("utf-8", "replace") if is_bytes else str(value))
+        except Exception:
+            # Its own code, which may do anything.
+            return f"({type(value).__name__} that cannot be shown)"
 
 
 def showable(text: str) -> str:
@@ -260,19 +350,50 @@ def showable(text: str) -> str:
     return _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def _dumped(value: Any, *, ensure_ascii: bool = True) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=ensure_ascii, default=str)
+    except (RecursionError, ValueError, TypeError):
+        return json.dumps(f"({type(value).__name__} that cannot be shown)")
+
+
 def _steps(path: str) -> JsonPath | None:
+    """The steps of a path into a body; None where it is no such path, or cannot be read."""
     if not path.startswith("$"):
         return None
     try:
-        return parse_path(path)
+        return parse_path(path, sys.maxsize)
     except ValueError:
         return None
 
 
-def _canonical(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    try:
-        return json.dumps(value, sort_keys=True, default=str).encode()
-    except (RecursionError, ValueError, TypeError):
-        return repr(type(value)).encode()
+def _without_hashed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans but for what has been redacted in them, and what begins inside that."""
+    left = []
+    done = _HASHED.finditer(text)
+    found = next(done, None)
+    for begin, end in spans:
+        while found is not None and found.end() <= begin:
+            found = next(done, None)
+        if found is not None and found.start() < begin:
+            begin = found.end()
+        if begin < end:
+            left.append((begin, end))
+    return left
+
+
+def _after(listed: Iterable[str], prefix: str, fold: Any) -> frozenset[str]:
+    return frozenset(fold(each[len(prefix) :]) for each in listed if each.startswith(prefix))
+
+
+def _renamed(paths: list[JsonPath], legacy: JsonPath, new: JsonPath) -> list[JsonPath]:
+    """The places of new in which it has what is secret in legacy."""
+    found = []
+    for path in paths:
+        shared = min(len(path), len(legacy))
+        if any(isinstance(step, Deep) for step in path):
+            if any(step in legacy for step in path if isinstance(step, Deep)):
+                found.append(new)
+        elif path[:shared] == legacy[:shared]:
+            found.append(new + path[shared:])
+    return found

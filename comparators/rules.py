@@ -38,6 +38,20 @@ class CompiledRules:
     null_absent: bool = False
     headers: tuple[str, ...] = field(default=())  # compared ones, lower case
 
+    def ignores(self, path: JsonPath) -> bool:
+        """Whether a place, or anything around it, is ignored."""
+        state = self.places.start
+        for step in (None, *path):
+            if isinstance(step, str):
+                state = state.key(step) if state is not None else None
+            elif isinstance(step, int):
+                state = state.item(step) if state is not None else None
+            if state is None:
+                return False
+            if any(place.ignored for place in state.matches):
+                return True
+        return False
+
 
 def compile_rules(rules: Rules) -> CompiledRules:
     """The rules, ready to use. Raises ValueError, whose text names the entry."""

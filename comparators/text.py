@@ -1,47 +1,46 @@
 """Text by its lines, anything that is no text by its bytes."""
 
 import hashlib
-from difflib import SequenceMatcher
+import re
 from itertools import zip_longest
 from typing import Final
 
 from comparators.model import ABSENT, MAX_DIFFERENCES, Difference, Kind
+from comparators.rules import CompiledRules
+from comparators.subsequence import common_subsequence
 from comparators.values import Found
 
-# Finding the shortest way from one list of lines to another is quadratic.
-MAX_ALIGNED_LINES: Final = 2000
+# Not all of Unicode's line ends: to most who read a text, those are characters.
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_BLANK: Final = " \t\r\n"
 
 
-def compare_text(legacy: str, new: str) -> Found:
+def compare_text(legacy: str, new: str, rules: CompiledRules) -> Found:
     """Lines that differ; the path has the number of the line in legacy, from 1 on.
 
-    Line ends and white space at the end of lines do not count.
+    How lines end, blanks at their ends and empty lines at the end of the text do not count. A line
+    that new alone has is told by its number there.
     """
     one, other = _lines(legacy), _lines(new)
     if one == other:
         return Found()
+    pairs, is_exact = common_subsequence(
+        [line.encode("utf-8", "surrogatepass") for line in one],
+        [line.encode("utf-8", "surrogatepass") for line in other],
+    )
     found: list[Difference] = []
-    detail = ""
-    start = 0
-    while start < min(len(one), len(other)) and one[start] == other[start]:
-        start += 1
-    end = 0
-    while end < min(len(one), len(other)) - start and one[-1 - end] == other[-1 - end]:
-        end += 1
-    before, after = one[start : len(one) - end], other[start : len(other) - end]
-    if max(len(before), len(after)) > MAX_ALIGNED_LINES:
-        detail = f"more than {MAX_ALIGNED_LINES} lines between the first and the last difference"
-        codes = [("replace", 0, len(before), 0, len(after))]
-    else:
-        matcher = SequenceMatcher(None, before, after, autojunk=False)
-        codes = [code for code in matcher.get_opcodes() if code[0] != "equal"]
-    for _, from_one, to_one, from_other, to_other in codes:
-        lines = zip_longest(before[from_one:to_one], after[from_other:to_other], fillvalue=ABSENT)
+    detail = "" if is_exact else "too many lines to find what changed in them"
+    at, to = 0, 0
+    for next_at, next_to in [*pairs, (len(one), len(other))]:
+        lines = zip_longest(one[at:next_at], other[to:next_to], fillvalue=ABSENT)
         for offset, (left, right) in enumerate(lines):
-            path = f"$.line[{start + from_one + offset + 1}]"
-            found.append(Difference(path, _kind(left, right), left, right))
+            number = 1 + offset + (to if left is ABSENT else at)
+            if rules.ignores(("line", number)):
+                continue
             if len(found) >= MAX_DIFFERENCES:
                 return Found(tuple(found), True, f"more than {MAX_DIFFERENCES} lines differ")
+            found.append(Difference(f"$.line[{number}]", _kind(left, right), left, right))
+        at, to = next_at + 1, next_to + 1
     return Found(tuple(found), bool(detail), detail)
 
 
@@ -49,11 +48,21 @@ def compare_binary(legacy: bytes, new: bytes) -> Found:
     """One difference with length, hash and the first byte that is another one."""
     if legacy == new:
         return Found()
-    at = next(
-        (at for at, (one, other) in enumerate(zip(legacy, new, strict=False)) if one != other),
-        min(len(legacy), len(new)),
-    )
+    at = _first_difference(legacy, new)
     return Found((Difference("$", Kind.BYTES, _digest(legacy, at), _digest(new, at)),))
+
+
+def _first_difference(legacy: bytes, new: bytes) -> int:
+    """Found by halves: comparing slices is a thousand times faster than comparing bytes."""
+    one, other = memoryview(legacy), memoryview(new)
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _digest(data: bytes, at: int) -> str:
@@ -68,4 +77,4 @@ def _kind(left: object, right: object) -> Kind:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().splitlines()]
+    return [line.rstrip(_BLANK) for line in _LINE_END.split(text.rstrip(_BLANK))]

@@ -79,6 +79,8 @@ class _Walk:
                 self.truncated = f"more than {MAX_NODES} values"
                 break
             self._compare(*stack.pop())
+        if len(self.found) > MAX_DIFFERENCES:
+            self.truncated = self.truncated or f"more than {MAX_DIFFERENCES} differences"
         return Found(tuple(self.found[:MAX_DIFFERENCES]), bool(self.truncated), self.truncated)
 
     def _compare(self, legacy: Any, new: Any, state: Where, path: str) -> None:
@@ -146,6 +148,7 @@ class _Walk:
             self._items(list(zip(range(len(legacy)), legacy, new, strict=True)), state, path)
         else:
             aligned = align(legacy, new)
+            self.truncated = self.truncated or aligned.detail
             self._some(aligned.missing, aligned.added, state, path)
             self._items(aligned.pairs, state, path)
 
@@ -212,8 +215,6 @@ class _Walk:
             if (one is int) != (other is int) and not rules.int_float:
                 return False
             return _same_number(legacy, new)
-        if rules.null_absent and {legacy, new} == {None, ABSENT}:
-            return True
         return bool(one is other and legacy == new)
 
 

@@ -82,11 +82,7 @@ def _named(tree: dict[str, Any], one_namespace: bool) -> dict[str, Any]:
         for name, value in source.items():
             if name == "#order":
                 target[name] = [name_of(each) for each in value]
-            elif name == "#text":
-                texts = value if isinstance(value, list) else [value]
-                stripped = [" ".join(each.split()) for each in texts]
-                target[name] = stripped if isinstance(value, list) else stripped[0]
-            elif isinstance(value, list):
+            elif isinstance(value, list) and name != "#text":
                 children: list[dict[str, Any]] = [{} for _ in value]
                 target[name_of(name)] = children
                 stack += zip(value, children, strict=True)

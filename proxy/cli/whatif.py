@@ -11,21 +11,16 @@ from typing import Final
 
 import msgspec
 
-from comparators.compare import compare
-from comparators.custom import is_import_path
 from comparators.model import Comparison, Outcome, Rules
-from comparators.redaction import Redactor
-from comparators.rules import compile_rules
 from proxy.cli.replaying import Pair
 from proxy.core.divergences import signature
-from proxy.core.model import Compare, Route
+from proxy.core.model import Route
 from proxy.core.paths import PathRefusal, canonical_path, split_target
 from proxy.core.routing import RouteTable
-from proxy.observe.custom_host import CustomComparator
+from proxy.observe.comparing import RouteRules
 
 MAX_SIGNATURES: Final = 5_000
 NAMES_KEPT: Final = 100
-CUSTOM_TIMEOUT_S: Final = 10.0
 OTHER: Final = "(other)"
 
 EQUAL, NOISE, DIVERGENT, FAILED = "equal", "noise", "divergent", "comparator_failed"
@@ -65,8 +60,7 @@ class Replay:
         self._only = only
         self._folder = folder
         self._table = RouteTable.build(routes.values(), lambda route: route)
-        self._judges: dict[str, _Judge] = {}
-        self._by_route: dict[str, _Judge | None] = {}
+        self._by_route: dict[str, RouteRules | None] = {}
 
     def take(self, pair: Pair) -> None:
         """Compare one pair and count what it came to."""
@@ -84,11 +78,11 @@ class Replay:
             result.not_replayed[why] += 1
             return
         result.replayed += 1
-        found = judge.compare(pair)
+        found = judge.compare(pair.legacy, pair.new, pair.method)
         assert route is not None
         before = None if recorded is None else recorded.result
         seen = {} if recorded is None else {each.signature: each.noise for each in recorded.seen()}
-        after = {signature(route, path, kind) for path, kind in judge.places(found)}
+        after = {signature(route, path, kind) for path, kind in _places(judge, found)}
         counted = {text for text in after if not seen.get(text, False)}
         for text in [text for text, noise in seen.items() if not noise]:
             change = self._change(text, recorded is not None)
@@ -106,8 +100,9 @@ class Replay:
 
     def close(self) -> None:
         """End what runs beside."""
-        for judge in self._judges.values():
-            judge.close()
+        for judge in self._by_route.values():
+            if judge is not None:
+                judge.close()
 
     def _change(self, text: str, was_recorded: bool) -> Change:
         if text not in self.result.signatures and len(self.result.signatures) >= MAX_SIGNATURES:
@@ -124,40 +119,23 @@ class Replay:
         match = self._table.match(pair.method, pair.host, path)
         return match.payload.name if match else None
 
-    def _judge(self, name: str | None) -> "_Judge | None":
+    def _judge(self, name: str | None) -> RouteRules | None:
         if name is None or name not in self._routes:
             return None
         if name not in self._by_route:
             rules = self._routes[name].compare
-            self._by_route[name] = None if rules is None else _Judge(rules, self._folder)
-            if (judge := self._by_route[name]) is not None:
-                self._judges[name] = judge
+            # The key does not matter: hashes that have been recorded stay as they are.
+            self._by_route[name] = (
+                rules
+                if rules is None
+                else RouteRules(
+                    msgspec.convert(rules, Rules, from_attributes=True),
+                    b"replay",
+                    str(self._folder),
+                )
+            )
         return self._by_route[name]
 
 
-class _Judge:
-    """The rules of a route, ready to use."""
-
-    def __init__(self, rules: Compare, folder: Path) -> None:
-        self._compiled = compile_rules(msgspec.convert(rules, Rules, from_attributes=True))
-        # Keys of a body may be secrets, and then are hashes in a recorded path; hashes stay.
-        self._redactor = Redactor(b"replay", rules.redact)
-        self._custom = (
-            CustomComparator(rules.with_, CUSTOM_TIMEOUT_S, str(folder))
-            if is_import_path(rules.with_)
-            else None
-        )
-
-    def compare(self, pair: Pair) -> Comparison:
-        assert pair.legacy is not None
-        assert pair.new is not None
-        if self._custom is not None:
-            return self._custom.compare(pair.legacy, pair.new, self._compiled.rules)
-        return compare(pair.legacy, pair.new, self._compiled, pair.method)
-
-    def places(self, found: Comparison) -> list[tuple[str, str]]:
-        return [(self._redactor.path(each.path), each.kind.value) for each in found.differences]
-
-    def close(self) -> None:
-        if self._custom is not None:
-            self._custom.close()
+def _places(rules: RouteRules, found: Comparison) -> list[tuple[str, str]]:
+    return [(rules.redactor.path(each.path), each.kind.value) for each in found.differences]

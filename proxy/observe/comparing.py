@@ -31,12 +31,12 @@ class OutOfTimeError(BaseException):
     """
 
 
-class _Rules:
-    """The rules of some routes, ready to use."""
+class RouteRules:
+    """The rules of some routes, ready to use. Close it, since a comparator may run beside."""
 
     def __init__(self, rules: Rules, key: bytes, search_path: str) -> None:
         self.compiled: CompiledRules = compile_rules(rules)
-        self.redactor = Redactor(key, rules.redact)
+        self.redactor = Redactor(key, rules.redact, rules.rename)
         self.custom = (
             CustomComparator(rules.with_, CUSTOM_TIMEOUT_S, search_path)
             if is_import_path(rules.with_)
@@ -64,7 +64,7 @@ class Comparing:
 
     def __init__(self) -> None:
         self._ruleset: Ruleset | None = None
-        self._rules: dict[int, _Rules | None] = {}  # by index; None: they cannot be compiled
+        self._rules: dict[int, RouteRules | None] = {}  # by index; None: they cannot be compiled
 
     @property
     def has_rules(self) -> bool:
@@ -102,7 +102,7 @@ class Comparing:
         comparison = Comparison(Outcome.COMPARATOR_FAILED, detail=detail)
         return _result(slot, suspect, comparison, rules.redactor, [])
 
-    def _of(self, route: str) -> _Rules | None:
+    def _of(self, route: str) -> RouteRules | None:
         ruleset = self._ruleset
         if ruleset is None or route not in ruleset.routes:
             return None
@@ -110,13 +110,13 @@ class Comparing:
         if index not in self._rules:
             rules = msgspec.convert(ruleset.rules[index], Rules, from_attributes=True)
             try:
-                self._rules[index] = _Rules(rules, ruleset.key, ruleset.search_path)
+                self._rules[index] = RouteRules(rules, ruleset.key, ruleset.search_path)
             except ValueError:
                 self._rules[index] = None
         return self._rules[index]
 
     def _read(
-        self, slot: int, suspect: Suspect, rules: _Rules, may_record: Callable[[], bool]
+        self, slot: int, suspect: Suspect, rules: RouteRules, may_record: Callable[[], bool]
     ) -> Result:
         assert suspect.new is not None
         legacy, new = _answer(suspect.legacy), _answer(suspect.new)
@@ -131,7 +131,7 @@ class Comparing:
             recorded = (_recorded(legacy, rules.redactor), _recorded(new, rules.redactor))
         return _result(slot, suspect, comparison, rules.redactor, [], recorded)
 
-    def _again(self, slot: int, suspect: Suspect, rules: _Rules) -> Result:
+    def _again(self, slot: int, suspect: Suspect, rules: RouteRules) -> Result:
         """Legacy beside itself and beside new, and both second answers where there are two."""
         assert suspect.legacy_again is not None
         method = suspect.observation.method

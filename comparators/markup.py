@@ -1,0 +1,104 @@
+"""Secrets in XML and HTML as text: elements and attributes that a secret name stands on.
+
+The text is taken apart leniently, as HTML has to be, and put together again unchanged but for the
+secrets. What is nested inside an element of a secret name is secret with it; so is the value of
+a field or of a `meta` whose name is (`<input name="csrf_token" value="...">`).
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from comparators.secrets import is_secret_name
+
+Shown: TypeAlias = Callable[[str], str]
+
+# What never closes goes on to the end.
+_TOKEN = re.compile(
+    r"(?P<comment><!--(?:.*?-->|.*))|(?P<cdata><!\[CDATA\[(?:.*?\]\]>|.*))"
+    r"|</(?P<end>[A-Za-z_][^\s>/]*+)[^>]*+>?"
+    r"|<(?P<start>[A-Za-z_][^\s>/]*+)(?P<rest>(?:[^\"'>]|\"[^\"]*+\"|'[^']*+'|[\"'])*?)(?P<close>>|\Z)"
+    r"|(?P<text>[^<]++|<)",
+    re.DOTALL,
+)
+_ATTRIBUTE = re.compile(
+    r"""(?<![^\s"'/])(?P<name>[^\s"'=<>/]++)(?P<is>\s*+=\s*+)
+        (?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|(?P<bare>[^\s"'<>]++))""",
+    re.VERBOSE,
+)
+_NAMING: Final = frozenset(("name", "id", "key", "type", "property", "autocomplete", "http-equiv"))
+_NAMED: Final = frozenset(("value", "content"))
+_VOID: Final = frozenset(
+    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta")
+)
+
+
+def names_a_secret(attributes: dict[str, object], mark: str = "") -> bool:
+    """Whether an object's or element's own name says that its value is a secret."""
+    for naming in _NAMING:
+        name = attributes.get(mark + naming)
+        if isinstance(name, str) and is_secret_name(name):
+            return True
+    return False
+
+
+def redact_markup(text: str, hashed: Shown, shown: Shown) -> str:
+    """The text with `hashed` for what is secret by a name, and `shown` for all other text."""
+    made: list[str] = []
+    inside: list[str] = []  # the elements that are open, from the outermost secret one on
+    plain: list[str] = []  # what is not secret by a name is looked at as a whole
+
+    def flush() -> None:
+        if plain:
+            made.append(shown("".join(plain)))
+            plain.clear()
+
+    for found in _TOKEN.finditer(text):
+        name = (found["start"] or found["end"] or "").lower()
+        if found["start"]:
+            tag, names_secret = _tag(found, bool(inside), hashed)
+            plain.append(tag)
+            opens = name not in _VOID and not found["rest"].endswith("/") and found["close"] == ">"
+            if opens and (inside or names_secret):
+                inside.append(name)
+        elif found["end"]:
+            plain.append(found[0])
+            if name in inside:
+                while inside.pop() != name:
+                    pass
+        elif inside and found[0].strip():
+            flush()
+            made.append(hashed(found[0].strip()))
+        else:
+            plain.append(found[0])
+    flush()
+    return "".join(made)
+
+
+def _tag(found: re.Match[str], hidden: bool, hashed: Shown) -> tuple[str, bool]:
+    """The tag as it may be shown, and whether what is inside it is secret."""
+    attributes: dict[str, object] = {}
+    for each in _ATTRIBUTE.finditer(found["rest"]):
+        attributes[each["name"].lower()] = each[each.lastgroup or 0]
+    is_secret = is_secret_name(_local(found["start"]))
+    names_secret = names_a_secret(attributes)
+
+    def attribute(each: re.Match[str]) -> str:
+        name = each["name"].lower()
+        value = each[each.lastgroup or 0]
+        if not (
+            hidden
+            or is_secret
+            or (name not in _NAMING and is_secret_name(_local(name)))
+            or (names_secret and name in _NAMED)
+        ):
+            return each[0]
+        return f'{each["name"]}{each["is"]}"{hashed(value)}"'
+
+    rest = _ATTRIBUTE.sub(attribute, found["rest"]) if attributes else found["rest"]
+    is_input = found["start"].lower() == "input"
+    return f"<{found['start']}{rest}{found['close']}", is_secret or (names_secret and not is_input)
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
