@@ -170,7 +170,7 @@ class Repeat:
             )
             exchange.limit(service.route.shadow.timeout_s)
             self.exchanges.append(exchange)
-        for exchange in self.exchanges:
+        for exchange in list(self.exchanges):
             if not self.reason:
                 exchange.start()
 
@@ -222,7 +222,7 @@ class Repeat:
         if self.reason:
             return
         self.reason = reason
-        for exchange in self.exchanges:
+        for exchange in self._let_go():
             exchange.cancel()
         live = self.ticket.service.live
         live.shadows -= 1
@@ -236,8 +236,9 @@ class Repeat:
         service = ticket.service
         service.live.shadows -= 1
         tally = service.live.tally
-        legacy_again = self._answer(0)
+        legacy_again, new_again = self._answer(0), self._answer(1)
         assert legacy_again is not None
+        self._let_go()
         if self.suspect_id is None:
             one = ticket.answer
             if one.body == legacy_again.body and heads_agree(
@@ -262,9 +263,15 @@ class Repeat:
                     ticket.answer,
                     ticket.new,
                     legacy_again,
-                    self._answer(1),
+                    new_again,
                 ),
             )
+
+    def _let_go(self) -> list[Exchange]:
+        """Its exchanges know it and it knows them: such a cycle, with its bodies, would stay."""
+        exchanges, self.exchanges = self.exchanges, []
+        self.bodies = [[], []]
+        return exchanges
 
     def _answer(self, at: int) -> AnswerRecord | None:
         head = self.heads[at]

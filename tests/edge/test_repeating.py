@@ -206,3 +206,18 @@ async def test_a_control_beyond_the_limit_of_shadows_is_shed(proxy: Proxy) -> No
     await ask(proxy)
     await proxy.reported(lambda totals: totals.skipped["/*|in_flight"] == 1)
     assert len(proxy.legacy.calls) == 2
+
+
+async def test_what_was_asked_again_is_let_go(proxy: Proxy, end: ComparerEnd) -> None:
+    # A cycle of such a request and its exchanges kept the bodies until the garbage collector came.
+    body = b"x" * 500_000
+    proxy.legacy.handler = proxy.new.handler = replying(body)
+    controlled = Compare(noise=1.0, recheck=False)
+    await proxy.serve(route("/*", "shadow-read", compare=controlled))
+    await ask(proxy)
+    before = proxy.worker.rss_mib()
+    for _ in range(120):
+        await ask(proxy)
+    asked_twice = 2 * 121
+    await proxy.worker.changes.until(lambda: len(proxy.legacy.calls) >= asked_twice, "controls")
+    assert proxy.worker.rss_mib() - before < 30
