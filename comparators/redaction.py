@@ -11,7 +11,6 @@ be none any more.
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
@@ -28,6 +27,7 @@ from comparators.paths import Automaton, Deep, JsonPath, State, parse_path, rend
 from comparators.secrets import is_secret_name, secret_spans
 
 MARK: Final = "redacted:"
+ANY_LENGTH: Final = 1 << 31  # of a path
 MAX_DEPTH: Final = 200  # of what is shown or kept; deeper values are named only
 
 # What a terminal, a log or a page could take for something else: control characters, overrides of
@@ -362,7 +362,7 @@ def _steps(path: str) -> JsonPath | None:
     if not path.startswith("$"):
         return None
     try:
-        return parse_path(path, sys.maxsize)
+        return parse_path(path, ANY_LENGTH)
     except ValueError:
         return None
 

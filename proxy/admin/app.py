@@ -1,7 +1,7 @@
 """The admin API: an aiohttp application over an AdminView.
 
-What is shown of now comes from memory at once; only divergences wait for their store. Only GET and
-HEAD exist, so that a page of another origin can change nothing.
+What is shown of now comes from memory at once; only divergences, history and orders wait for their
+stores. Nothing but orders changes anything, and a page of another origin cannot send one.
 """
 
 import asyncio
@@ -16,10 +16,12 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy.admin import divergence_calls
 from proxy.admin.divergence_calls import no_route, no_table
 from proxy.admin.divergences import UnavailableError, signature_view
+from proxy.admin.events import events
 from proxy.admin.hosts import host_allowed
 from proxy.admin.openapi import document
 from proxy.admin.page import CONTENT_SECURITY_POLICY, MAX_SIGNATURES, render_page
 from proxy.admin.problems import compressed, json_answer, problem
+from proxy.admin.steering_calls import POSTS, history
 from proxy.admin.view import AdminView, ReadyView, RouteView
 from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
 
@@ -34,6 +36,8 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+MAX_BODY_BYTES = 64 << 10  # of an order
+
 log = structlog.get_logger("proxy.admin")
 
 
@@ -45,13 +49,18 @@ class RouteList(msgspec.Struct, frozen=True):
 
 def make_app(view: AdminView, listen_host: str | None = "127.0.0.1") -> web.Application:
     """The application; `listen_host` is the address it is bound to, None for a Unix socket."""
-    app = web.Application(middlewares=[_guard(listen_host)])
+    app = web.Application(middlewares=[_guard(listen_host)], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_secure)
     for path, handler in HANDLERS.items():
-        # A name may hold braces, which the default pattern of a placeholder refuses.
-        pattern = path.replace("{name}", "{name:[^/]+}").replace("{id}", "{id:[^/]+}")
-        app.router.add_get(pattern, partial(handler, view))
+        app.router.add_get(_pattern(path), partial(handler, view))
+    for path, handler in POSTS.items():
+        app.router.add_post(_pattern(path), partial(handler, view))
     return app
+
+
+def _pattern(path: str) -> str:
+    """A name may hold braces, which the default pattern of a placeholder refuses."""
+    return path.replace("{name}", "{name:[^/]+}").replace("{id}", "{id:[^/]+}")
 
 
 async def livez(view: AdminView, request: web.Request) -> web.Response:
@@ -128,6 +137,8 @@ HANDLERS: dict[str, Callable[[AdminView, web.Request], Awaitable[web.StreamRespo
     "/api/v1/divergences/export": divergence_calls.export,
     "/api/v1/divergences/{id}": divergence_calls.divergence,
     "/api/v1/signatures": divergence_calls.signatures,
+    "/api/v1/history": history,
+    "/api/v1/events": events,
     "/api/v1/config": config,
 }
 

@@ -10,6 +10,7 @@ from proxy.admin.divergences import DivergenceList, SignatureList, WholeDivergen
 from proxy.admin.problems import CONTENT_TYPE as PROBLEM
 from proxy.admin.problems import Problem
 from proxy.admin.query import MAX_LIMIT
+from proxy.admin.steering import Asked, HistoryList
 from proxy.admin.view import ConfigView, ReadyView, RouteView
 from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
 
@@ -43,16 +44,18 @@ _CURSOR = _query("cursor", "Behind this place: the `next` of the page before.")
 @cache
 def document() -> dict[str, Any]:
     """The document, as `/api/openapi.json` shows it."""
-    (route, config, ready, error, page, one, signatures), components = (
+    (route, config, ready, error, page, one, signatures, lines, asked_for), components = (
         msgspec.json.schema_components(
             [
                 *(RouteView, ConfigView, ReadyView, Problem),
-                *(DivergenceList, WholeDivergence, SignatureList),
+                *(DivergenceList, WholeDivergence, SignatureList, HistoryList, Asked),
             ],
             ref_template=_REFS,
         )
     )
-    for component in components.values():
+    for name, component in components.items():
+        if name == Asked.__name__:
+            continue
         # Answers always hold every field; that some may be left out is only true of the values.
         component["required"] = list(component["properties"])
     routes = {
@@ -72,6 +75,25 @@ def document() -> dict[str, Any]:
         responses = {"200": _response(summary, schema, media), **more.pop("responses", {})}
         return {"get": {"summary": summary, "responses": {**responses, **problems}, **more}}
 
+    def post(summary: str) -> Any:
+        responses = {
+            "200": _response("Done: the route as it is now.", route),
+            "400": _response("The order is wrong; `detail` says how.", error, PROBLEM),
+            "409": _response("Refused: the route stays; `detail` says why.", error, PROBLEM),
+            **no_route,
+            **problems,
+        }
+        body = {"required": True, "content": {"application/json": {"schema": asked_for}}}
+        parameters = [_NAME]
+        return {
+            "post": {
+                "summary": summary,
+                "parameters": parameters,
+                "requestBody": body,
+                "responses": responses,
+            }
+        }
+
     no_route = {"404": _response("There is no such route.", error, PROBLEM)}
     unready = {"503": _response("No client can be answered rightly; `unready` says why.", ready)}
     bad = {"400": _response("A parameter is wrong; `detail` says which.", error, PROBLEM)}
@@ -82,8 +104,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Banyan admin API",
             "version": "1",
-            "description": "Read-only so far. Every GET also answers HEAD. It listens on loopback "
-            "and answers no foreign Host.",
+            "description": "Every GET also answers HEAD. It listens on loopback, answers no "
+            "foreign Host, and takes no order from another site.",
         },
         "paths": {
             "/": get("The routes and what differs most, for a browser.", text, "text/html"),
@@ -97,6 +119,10 @@ def document() -> dict[str, Any]:
             "/api/v1/routes/{name}": get(
                 "One route as it is now.", route, responses=no_route, parameters=[_NAME]
             ),
+            "/api/v1/routes/{name}/revert": post("Move a route back, and latch it there."),
+            "/api/v1/routes/{name}/advance": post("Move a route forward, on its ladder or `to`."),
+            "/api/v1/routes/{name}/hold": post("Let nothing advance by itself; reverts still do."),
+            "/api/v1/routes/{name}/resume": post("Lift a latch or a hold."),
             "/api/v1/divergences": get(
                 "A page of divergences, the newest first.",
                 page,
@@ -123,6 +149,18 @@ def document() -> dict[str, Any]:
                 signatures,
                 responses=asked,
                 parameters=[_ROUTE, _LIMIT],
+            ),
+            "/api/v1/history": get(
+                "How routes were moved, the newest first.",
+                lines,
+                responses=bad,
+                parameters=[_ROUTE, _LIMIT],
+            ),
+            "/api/v1/events": get(
+                "What changes, as server-sent events: `route`, `history`, `config`; "
+                "`Last-Event-ID` brings those that were missed.",
+                text,
+                "text/event-stream",
             ),
             "/api/v1/config": get("The configuration in force.", config),
         },

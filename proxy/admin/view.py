@@ -6,12 +6,16 @@ the contract's names; phases are their names (`str(Phase)`), times are timezone-
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
+if TYPE_CHECKING:
+    from proxy.admin.events import Events
+
 from proxy.admin.divergences import DivergencesView
-from proxy.observe.verdict import Verdict
+from proxy.admin.steering import SteeringView
+from proxy.core.guard import Verdict
 from proxy.observe.window import Window
 
 SideName = Literal["legacy", "new"]
@@ -141,12 +145,22 @@ class ReadyView(msgspec.Struct, frozen=True):
 class AdminView(Protocol):
     """What the controller shows. Every call is quick, never waits, and sees one moment.
 
-    Only those of `divergences` wait, for the store.
+    Only those of `divergences` and `steering` wait, for the stores.
     """
 
     @property
     def divergences(self) -> DivergencesView:
         """The divergences that are kept."""
+        ...
+
+    @property
+    def steering(self) -> SteeringView:
+        """Who moves routes."""
+        ...
+
+    @property
+    def events(self) -> "Events":
+        """What changes."""
         ...
 
     def routes(self) -> Sequence[RouteView]:

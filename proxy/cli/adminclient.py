@@ -1,4 +1,4 @@
-"""The admin API as the commands ask it: where it is, a GET, and errors in one paragraph."""
+"""The admin API as the commands ask it: where it is, a GET or POST, errors in one paragraph."""
 
 import asyncio
 import contextlib
@@ -106,6 +106,11 @@ class AdminClient:
         async with self._asked(path, self._timeout) as answer:
             return _checked(self.address, answer.status, await _object(answer))
 
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What comes of sending this JSON. Raises AdminError."""
+        async with self._asked(path, self._timeout, body) as answer:
+            return _checked(self.address, answer.status, await _object(answer))
+
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines at `path`, each with its end. Raises AdminError, also if it breaks off."""
         times = aiohttp.ClientTimeout(sock_connect=TIMEOUT_S, sock_read=STREAM_TIMEOUT_S)
@@ -118,7 +123,10 @@ class AdminClient:
 
     @contextlib.asynccontextmanager
     async def _asked(
-        self, path: str, times: aiohttp.ClientTimeout
+        self,
+        path: str,
+        times: aiohttp.ClientTimeout,
+        sent: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         connector: aiohttp.BaseConnector
         if self.address.startswith("unix:"):
@@ -129,7 +137,9 @@ class AdminClient:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=times) as session,
-                session.get(url, allow_redirects=False) as answer,
+                session.request(
+                    "GET" if sent is None else "POST", url, json=sent, allow_redirects=False
+                ) as answer,
             ):
                 yield answer
         except TimeoutError:
@@ -157,6 +167,8 @@ def query(**asked: str | int | None) -> str:
 def _checked(address: str, status: int, body: dict[str, Any] | None) -> dict[str, Any]:
     if body is None or (status == 200) == ("detail" in body and "title" in body):
         raise AdminError(_foreign(address, status))
+    if status == 409:
+        raise AdminError(f"Refused: {body['detail']}")
     if status == 503:
         raise AdminError(f"The admin API cannot say yet: {body['detail']}")
     if status != 200:

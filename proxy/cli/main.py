@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 import click
 
-# name: (module that exports `command`, what `banyan --help` says of it)
+# name: (module, with what it exports if that is not `command`; what `banyan --help` says of it)
 COMMANDS = {
     "serve": ("proxy.cli.serve", "Answer clients as the configuration says."),
     "check": ("proxy.cli.check", "Find what is wrong or unwise in a configuration."),
@@ -20,6 +20,11 @@ COMMANDS = {
     "status": ("proxy.cli.status", "Show the routes as they are now."),
     "divergences": ("proxy.cli.divergences", "Show where the two sides answered differently."),
     "compare": ("proxy.cli.compare", "Compare recorded pairs by the rules of today."),
+    "history": ("proxy.cli.history", "Show how routes were moved, by whom and why."),
+    "revert": ("proxy.cli.moves:revert", "Take a route back, and latch it there."),
+    "advance": ("proxy.cli.moves:advance", "Move a route forward."),
+    "hold": ("proxy.cli.moves:hold", "Let a route not advance by itself."),
+    "resume": ("proxy.cli.moves:resume", "Lift the latch of a reverted route, or a hold."),
     "demo": ("proxy.cli.demo", "Run two shops, visitors, and the proxy between them."),
 }
 
@@ -42,7 +47,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name or "command")
         assert isinstance(command, click.Command)
         return command
 

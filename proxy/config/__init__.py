@@ -6,30 +6,22 @@ from proxy.config.lint_edits import changes_for_restart, lint
 from proxy.config.loading import load, load_bytes
 from proxy.config.settings import (
     Admin,
-    Advance,
     Alert,
     Config,
-    LatencyRule,
     Loaded,
-    Revert,
     State,
-    Step,
     Telemetry,
 )
 
 __all__ = [
     "Address",
     "Admin",
-    "Advance",
     "Alert",
     "Config",
     "Finding",
-    "LatencyRule",
     "Loaded",
     "Position",
-    "Revert",
     "State",
-    "Step",
     "TcpAddress",
     "Telemetry",
     "UnixAddress",

@@ -16,9 +16,10 @@ from proxy.config.findings import Finding, Position
 from proxy.config.places import Places
 from proxy.config.resolve import Settings
 from proxy.config.routekey import RouteKey, default_name, parse_route_key
-from proxy.config.settings import Admin, Advance, Config, Revert
+from proxy.config.settings import Admin, Config
 from proxy.core.model import LEGACY_ONLY, UNMATCHED, Backend, Phase, Route, Sticky
 from proxy.core.patterns import rewrite_problem
+from proxy.core.policy import Advance, Revert
 
 LISTEN = TcpAddress("127.0.0.1", 8080)
 ADMIN = Admin(TcpAddress("127.0.0.1", 9090))

@@ -10,20 +10,10 @@ from proxy.config.findings import Finding
 from proxy.config.places import Places
 from proxy.config.schema import FileModel
 
-_REVERTS = "no route goes back by itself"
-
 # Key path: what does not happen yet. Keys of `defaults` count in each route as well.
 NOT_ACTIVE: dict[tuple[str, ...], str] = {
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
     ("alerts",): "no webhook is called",
-    ("defaults", "revert", "divergence"): _REVERTS,
-    ("defaults", "revert", "errors"): _REVERTS,
-    ("defaults", "revert", "latency"): _REVERTS,
-    ("defaults", "revert", "min_samples"): _REVERTS,
-    ("defaults", "revert", "false_alarm"): _REVERTS,
-    ("defaults", "revert", "cooldown"): _REVERTS,
-    ("defaults", "revert", "to"): _REVERTS,
-    ("defaults", "advance"): "no route moves forward by itself",
 }
 
 REDIS = "redis is not used yet: state is kept in .banyan/state.db, by each machine for itself"

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import BaseModel
 
 from proxy.config import schema
-from proxy.config.settings import Admin, Advance, Alert, Revert, State, Step, Telemetry
+from proxy.config.settings import Admin, Alert, State, Telemetry
 from proxy.core.model import (
     DUAL_WRITE,
     ZERO,
@@ -28,6 +28,7 @@ from proxy.core.model import (
     Route,
     ServerTls,
 )
+from proxy.core.policy import Advance, Revert, Step
 
 Convert = Callable[[Any], Any]
 

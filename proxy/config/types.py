@@ -18,8 +18,8 @@ from comparators.rules import compile_rename, parse_renamed, split_key
 from proxy.config import units
 from proxy.config.addresses import LEGAL as LISTEN_LEGAL
 from proxy.config.addresses import Address, parse_address, parse_unix_path
-from proxy.config.settings import LatencyRule
 from proxy.core.model import Phase, Sticky
+from proxy.core.policy import LatencyRule
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 TOKEN_PATTERN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}"

@@ -9,8 +9,8 @@ import math
 import re
 from difflib import get_close_matches
 
-from proxy.config.settings import LatencyRule
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, NEW_ONLY, SHADOW_READ, Phase
+from proxy.core.policy import LatencyRule
 
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _TIMES = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

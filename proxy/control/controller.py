@@ -26,15 +26,25 @@ from aiohttp import web
 
 from proxy.admin.app import make_app
 from proxy.config import Config, Finding, Loaded, changes_for_restart, lint, load_bytes
+from proxy.control.commands import Commands
 from proxy.control.comparers import Comparers
 from proxy.control.evidence import Evidence
+from proxy.control.guarding import Guard
 from proxy.control.health import HealthChecks
 from proxy.control.ledger import Ledger
 from proxy.control.link import LinkServer, WorkerLink
 from proxy.control.reload import Reloader
 from proxy.control.roster import Roster
+from proxy.control.steering import Policy
 from proxy.control.view import ControllerView
-from proxy.control.world import Decision, SlotJoined, SlotQuiet, TableLoaded, WriteMissed
+from proxy.control.world import (
+    Decision,
+    Judged,
+    SlotJoined,
+    SlotQuiet,
+    TableLoaded,
+    WriteMissed,
+)
 from proxy.core.divergences import DifferenceRecord
 from proxy.core.framing import LinkError, frame
 from proxy.core.messages import (
@@ -59,6 +69,7 @@ from proxy.observe.observations import Observations
 from proxy.observe.tracing import Traces
 from proxy.store.divergences import DivergenceStore, StoreBounds
 from proxy.store.divergences_sqlite import SqliteDivergences
+from proxy.store.records import Transition
 from proxy.store.redaction import redaction_key
 from proxy.store.state import StoreError
 
@@ -86,17 +97,19 @@ class Controller:
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
         self._traces = Traces(log)
+        self._guard = Guard(self._judged, self._coverage)
         self._evidence = Evidence(
             self._key,
             self._counts,
             Observations(log),
             self._ask_again,
             self._trace,
+            self._guard.assessed,
             self._open_divergences,
         )
         self._comparers = Comparers(options.comparers, self._evidence.compared)
         self._link = LinkServer(options.slots, self)
-        self._ledger = Ledger(options.slots, Path(options.state), self._publish)
+        self._ledger = Ledger(options.slots, Path(options.state), self._publish, told=self._moved)
         self._health = HealthChecks(self._health_changed)
         self._reloader = Reloader(self._path, self._loaded, self._refused)
         self._view = ControllerView(
@@ -108,6 +121,8 @@ class Controller:
             self._comparers,
             self._evidence,
             self._traces.counts,
+            self._guard,
+            Commands(self._ledger, self._key, self._guard.verdict),
         )
 
     async def run(self) -> None:
@@ -128,6 +143,7 @@ class Controller:
                 group.create_task(self._link.serve(link)),
                 group.create_task(self._comparers.serve(results)),
                 group.create_task(self._evidence.run()),
+                group.create_task(self._guard.run()),
                 group.create_task(self._traces.run()),
                 group.create_task(self._serve_admin(admin)),
             ]
@@ -224,6 +240,10 @@ class Controller:
                 digest=config.text_digest,
                 switch_timeout_s=config.switch_timeout_s,
                 forced=forced,
+                policies={
+                    route.name: Policy(config.reverts[route.name], config.advances[route.name])
+                    for route in config.routes
+                },
                 source=config,
             )
         )
@@ -232,6 +252,7 @@ class Controller:
 
     def _publish(self, decision: Decision) -> None:
         world = decision.world
+        self._guard.use(world)
         if decision.new_table:
             config = cast(Config, world.source)
             self._counts.retain(world.routes, time.monotonic())
@@ -246,6 +267,8 @@ class Controller:
             self._health.watch(config.backends)
             log.info("table in force", generation=world.generation, routes=len(world.routes))
             self._tell_what_is_in_force()
+            return
+        if not decision.states:
             return
         present = {name: s for name, s in decision.states.items() if name in world.routes}
         states = States(world.generation, world.revision, present)
@@ -291,7 +314,9 @@ class Controller:
     def received(self, worker: WorkerLink, message: FromWorker) -> None:
         match message:
             case Report():
-                self._counts.apply(message, time.monotonic())
+                now = time.monotonic()
+                self._counts.apply(message, now)
+                self._guard.reported(message, now)
                 self._evidence.reported(message)
                 self._roster.reported(message)
             case Applied():
@@ -333,6 +358,17 @@ class Controller:
             self._is_ready = True
             with contextlib.suppress(OSError):
                 os.write(self._options.ready_fd, b"\n")
+
+    # Judging
+
+    def _judged(self, judged: Judged) -> None:
+        self._ledger.submit(judged)
+
+    def _moved(self, line: Transition) -> None:
+        self._view.moved(line)
+
+    def _coverage(self, route: str, now: float) -> float | None:
+        return self._counts.window(route, now).coverage
 
     # Comparing
 

@@ -56,12 +56,14 @@ class Evidence:
         observations: Observations,
         ask: Callable[[int, AskAgain], bool],
         trace: Trace,
+        judge: Callable[[Assessment, float], None],
         open_store: Callable[[], Awaitable[DivergenceStore]],
     ) -> None:
         self._redactor = Redactor(key)
         self._counts = counts
         self._observations = observations
         self._trace = trace
+        self._judge = judge
         self._open_store = open_store
         self._assessor = Assessor(ask, self._assessed, secrets.randbits(16))
         self._queue: deque[Divergence] = deque()
@@ -123,6 +125,7 @@ class Evidence:
         now = time.monotonic()
         seen = found.observation
         failed = seen.new.failure or seen.new.status >= 500
+        self._judge(found, now)
         if found.result == "unverified":
             self._counts.judged(seen.route, f"{SKIPPED_MARK}unverified", now)
         elif not failed:  # the workers have counted those

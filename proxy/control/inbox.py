@@ -9,7 +9,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxy.control.world import Event, SlotJoined, SlotQuiet, StoreRead, TableLoaded, WriteMissed
+from proxy.control.world import (
+    Event,
+    Judged,
+    Ordered,
+    SlotJoined,
+    SlotQuiet,
+    StoreRead,
+    TableLoaded,
+    WriteMissed,
+)
 from proxy.core.model import Side
 
 
@@ -22,6 +31,8 @@ class Inbox:
         self._joined: set[int] = set()
         self._missed: dict[tuple[str, Side], WriteMissed] = {}
         self._quiet: dict[tuple[int, str], SlotQuiet] = {}
+        self._judged: dict[tuple[str, str], Judged] = {}
+        self._ordered: dict[int, Ordered] = {}  # bounded by who waits for an answer
 
     def put(self, event: Event) -> None:
         """Add it; it may replace an earlier one that it overtakes."""
@@ -37,6 +48,10 @@ class Inbox:
                 self._joined.add(event.slot)
                 for key in [key for key in self._quiet if key[0] == event.slot]:
                     del self._quiet[key]
+            case Judged():
+                self._judged[event.route, event.outcome] = event
+            case Ordered():
+                self._ordered[event.number] = event
             case StoreRead():
                 return  # follows from a failed commit, is never waited for
         self._filled.set()
@@ -52,10 +67,13 @@ class Inbox:
         events: list[Event] = [] if self._table is None else [self._table]
         events += [SlotJoined(slot) for slot in sorted(self._joined)]
         events += [*self._missed.values(), *self._quiet.values()]
+        events += [*self._judged.values(), *self._ordered.values()]
         self._table = None
         self._joined.clear()
         self._missed.clear()
         self._quiet.clear()
+        self._judged.clear()
+        self._ordered.clear()
         self._filled.clear()
         return events
 

@@ -8,6 +8,8 @@ is used, frozen; without one nothing is published, and `problem` says why.
 
 import asyncio
 import contextlib
+import itertools
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -16,13 +18,17 @@ import structlog
 
 from proxy.control.inbox import Inbox
 from proxy.control.reconciler import decide, next_deadline
-from proxy.control.world import Decision, Event, Moment, StoreRead, World, WriteMissed
+from proxy.control.steering import Order
+from proxy.control.world import Decision, Event, Moment, Ordered, StoreRead, World, WriteMissed
 from proxy.core.model import Side
 from proxy.store.opening import open_state
 from proxy.store.records import Stored, Transition
 from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
 from proxy.store.state import StateStore, StoreError
 
+ORDER_S = 8.0  # an order of an operator is done within
+MAX_ORDERS = 100
+LEVELS = {"revert": logging.WARNING, "refused": logging.CRITICAL}
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 THAW_EVERY_S = 5.0
 
@@ -40,6 +46,7 @@ class Ledger:
         store_path: Path,
         publish: Callable[[Decision], None],
         opener: Opener = open_state,
+        told: Callable[[Transition], None] = lambda line: None,
     ) -> None:
         self.world: World | None = None
         self.problem: str | None = None  # why the store cannot be used now
@@ -48,14 +55,39 @@ class Ledger:
         self._path = store_path
         self._publish = publish
         self._opener = opener
+        self._told = told
         self._inbox = Inbox()
         self._store: StateStore | None = None
         self._unrecorded: dict[tuple[str, Side], WriteMissed] = {}  # while frozen
         self._thaw_at = 0.0
+        self._numbers = itertools.count()
+        self._answers: dict[int, asyncio.Future[str]] = {}  # to the orders under way
 
     def submit(self, event: Event) -> None:
         """Something happened; it is decided upon soon."""
         self._inbox.put(event)
+
+    async def order(self, route: str, order: Order) -> str:
+        """Have it done, durably: the refusal, empty where it was done.
+
+        Raises StoreError where that is not known in time; an order that was not begun by then is
+        dropped.
+        """
+        if len(self._answers) >= MAX_ORDERS:
+            return "too many orders are under way"
+        number = next(self._numbers)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self.submit(Ordered(number, route, order))
+        try:
+            async with asyncio.timeout(ORDER_S):
+                return await answer
+        except TimeoutError:
+            raise StoreError(
+                f"not done within {ORDER_S:g} s: {self.problem or 'the state store is busy'}"
+            ) from None
+        finally:
+            del self._answers[number]
 
     async def history(self, route: str | None, limit: int) -> list[Transition]:
         """The newest transitions first. Raises StoreError while the store is out of reach."""
@@ -115,6 +147,7 @@ class Ledger:
     async def _decide(self, events: Sequence[Event]) -> None:
         """Decide on these, and after a failed commit on what the store then says, and them."""
         assert self.world is not None
+        events = [event for event in events if self._is_wanted(event)]
         if self.world.frozen and not any(isinstance(event, StoreRead) for event in events):
             # Nobody asks for a flag twice: it is raised when there is a store again.
             missed = [event for event in events if isinstance(event, WriteMissed)]
@@ -133,11 +166,16 @@ class Ledger:
                 attempt += 1
                 again = [event for event in events if not isinstance(event, StoreRead)]
                 self._inbox.put_back(again)
-                events = [StoreRead(await self._read_again()), *self._inbox.take()]
+                read = StoreRead(await self._read_again())
+                events = [read, *filter(self._is_wanted, self._inbox.take())]
             else:
                 self.problem = None
                 self._adopt(decision)
                 return
+
+    def _is_wanted(self, event: Event) -> bool:
+        """Not an order whose operator was told that it could not be done."""
+        return not isinstance(event, Ordered) or event.number in self._answers
 
     async def _make_durable(self, decision: Decision) -> None:
         if not decision.change:
@@ -171,7 +209,8 @@ class Ledger:
     def _adopt(self, decision: Decision) -> None:
         self.world = decision.world
         for each in decision.change.transitions:
-            log.info(
+            log.log(
+                LEVELS.get(each.kind, logging.INFO),
                 "route changed",
                 route=each.route,
                 what=each.kind,
@@ -179,11 +218,18 @@ class Ledger:
                 after=each.after,
                 by=each.by,
                 reason=each.reason,
+                **({"evidence": each.evidence} if each.evidence else {}),
             )
         for alarm in decision.alarms:
             getattr(log, alarm.level)(alarm.event, **alarm.fields)
-        if decision.new_table or decision.states:
-            self._publish(decision)
+        # What is only remembered is published too: others hold it against what they see.
+        self._publish(decision)
+        for each in decision.change.transitions:
+            self._told(each)
+        for number, refusal in decision.answers.items():
+            answer = self._answers.get(number)
+            if answer is not None and not answer.done():
+                answer.set_result(refusal)
 
     def _time_left(self) -> float | None:
         assert self.world is not None

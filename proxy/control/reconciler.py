@@ -19,7 +19,10 @@ decided upon (StoreRead). The rules, and what holds because of them:
    lifted only where the operator says `accept_loss` for a phase in which that side gets all writes.
 6. A route that leaves the file leaves its record behind, so that its return finds authority and
    flags again; records of absent routes are bounded in age and number.
-7. Frozen (the store is out of reach): records stay as they are; tables still change. When the
+7. Where a route is: what the file declares when it is edited, and from then on what reverts,
+   advances and resumes make of it (`steering`). A latch outlives any edit but one of the phase to
+   one that is not further along than the one it was reverted from.
+8. Frozen (the store is out of reach): records stay as they are; tables still change. When the
    store can be read again, an authority that was published meanwhile is where a move begins.
 """
 
@@ -28,13 +31,16 @@ from dataclasses import replace
 
 from msgspec.structs import replace as restruct
 
+from proxy.control.steering import Policy, Steered, climb, fully_written, go_back, obey
 from proxy.control.world import (
     REVISIONS_PER_START,
     Alarm,
     Decision,
     Event,
+    Judged,
     Moment,
     Move,
+    Ordered,
     SlotJoined,
     SlotQuiet,
     StoreRead,
@@ -42,7 +48,8 @@ from proxy.control.world import (
     World,
     WriteMissed,
 )
-from proxy.core.model import Phase, Route, RouteState, Side
+from proxy.core.ladder import Progress
+from proxy.core.model import Route, RouteState
 from proxy.store.records import Change, Record, Stored, TableMark, Transition, after
 
 FIRST_RETRY = 2.0  # times the switch timeout, doubling
@@ -66,6 +73,10 @@ def decide(world: World, events: Sequence[Event], now: Moment) -> Decision:
                 draft.forget_slot(event.slot)
             case StoreRead():
                 draft.read_again(event.stored)
+            case Judged():
+                draft.judge(event)
+            case Ordered():
+                draft.order(event)
     return draft.decision()
 
 
@@ -93,6 +104,7 @@ class _Draft:
         self._switch_timeout_s = world.switch_timeout_s
         self._routes = world.routes
         self._source = world.source
+        self._policies = world.policies
         self._records = dict(world.stored.records)
         self._moves = dict(world.moves)
         self._touched = set(world.moves)
@@ -101,6 +113,7 @@ class _Draft:
         self._forgotten: set[str] = set()
         self._transitions: list[Transition] = []
         self._alarms: list[Alarm] = []
+        self._answers: dict[int, str] = {}
 
     def load(self, event: TableLoaded) -> None:
         mark = self._table or self._stored.table
@@ -112,6 +125,7 @@ class _Draft:
         self._routes = {route.name: route for route in event.routes}
         self._switch_timeout_s = event.switch_timeout_s
         self._source = event.source
+        self._policies = event.policies
         self._touched |= self._routes.keys() | self._moves.keys()
         if not self._frozen:
             self._age_absent_records()
@@ -160,6 +174,39 @@ class _Draft:
                     # A worker may hold the published one unpaused: from there it is a move.
                     self._records[name] = restruct(record, authority=published.authority)
 
+    def judge(self, event: Judged) -> None:
+        record, route = self._records.get(event.route), self._routes.get(event.route)
+        is_late = (
+            record is None
+            or record.effective != event.phase
+            or record.digest != event.digest
+            or record.absent_since is not None
+        )
+        if self._frozen or is_late or record is None or route is None:
+            return
+        policy = self._policies.get(event.route, Policy())
+        wall = self._now.wall
+        if event.outcome == "progress":
+            self._put(record, progress=event.progress)
+        elif event.outcome == "climb":
+            self._steer(climb(record, route, policy, event.evidence, wall))
+        elif record.refused_at is None:
+            self._steer(go_back(record, route, policy, event.cause, event.evidence, wall))
+
+    def order(self, event: Ordered) -> None:
+        record, route = self._records.get(event.route), self._routes.get(event.route)
+        if self._frozen:
+            refusal = "the state store is out of reach: nothing can be changed until it is back"
+        elif record is None or route is None:
+            refusal = "there is no such route"
+        else:
+            policy = self._policies.get(event.route, Policy())
+            steered = obey(record, route, policy, event.order, self._now.wall)
+            refusal = steered.refusal
+            if not refusal:
+                self._steer(steered)
+        self._answers[event.number] = refusal
+
     def decision(self) -> Decision:
         states = dict(self._world.states)
         for name in sorted(self._touched):
@@ -187,10 +234,12 @@ class _Draft:
             states=states,
             moves=self._moves,
             switch_timeout_s=self._switch_timeout_s,
+            policies=self._policies,
             source=self._source,
         )
         durable = Change() if self._frozen else change
-        return Decision(world, durable, self._new_table, changed, tuple(self._alarms))
+        alarms = tuple(self._alarms)
+        return Decision(world, durable, self._new_table, changed, alarms, self._answers)
 
     def _settle(self, route: Route) -> RouteState:
         """The state of one route now; its record and its move are brought up to date."""
@@ -227,11 +276,22 @@ class _Draft:
             self._records[route.name] = record
             return record
         missed = record.missed
+        effective, latch, progress = record.effective, record.latch, record.progress
         moved = record.declared != route.phase
+        if moved and (latch is None or route.phase <= latch.before):
+            why = "edited" if latch is None else "edited, which lifts the latch"
+            self._history(route.name, "phase", effective, route.phase, "file", why)
+            effective, latch, progress = route.phase, None, Progress(self._now.wall)
+        elif moved:
+            self._alarm(
+                "warning",
+                "edit leaves the latch",
+                route=route.name,
+                declared=str(route.phase),
+                effective=str(effective),
+            )
         if route.accept_loss and (moved or not record.accept_loss):
-            missed -= fully_written(route.phase)
-        if moved:
-            self._history(route.name, "phase", record.effective, route.phase, "file", "edited")
+            missed -= fully_written(effective)
         if missed != record.missed:
             why = "accept_loss is set"
             self._history(route.name, "missed", record.missed, missed, "file", why)
@@ -239,10 +299,15 @@ class _Draft:
             record,
             digest=route.digest,
             declared=route.phase,
-            effective=route.phase,
+            effective=effective,
             missed=missed,
             accept_loss=route.accept_loss,
             absent_since=None,
+            latch=latch,
+            progress=progress,
+            refused_at=record.refused_at
+            if effective == record.effective and route.digest == record.digest
+            else None,
         )
 
     def _advance_move(self, record: Record) -> tuple[Record, bool]:
@@ -276,6 +341,24 @@ class _Draft:
             retry_s=retry_s,
         )
         return record, False
+
+    def _steer(self, steered: Steered) -> None:
+        """Take over what became of a verdict or an order."""
+        record, line = steered.record, steered.transition
+        if line is None:
+            return
+        self._records[record.name] = record
+        self._transitions.append(line)
+        self._touched.add(record.name)
+        if line.kind == "refused":
+            self._alarm(
+                "critical",
+                "route is failing and cannot be taken back",
+                route=record.name,
+                phase=line.before,
+                reason=line.reason,
+                evidence=line.evidence,
+            )
 
     def _waits_for(self, move: Move) -> list[int]:
         """The slots that have not said Quiet in the present pause."""
@@ -331,11 +414,6 @@ class _Draft:
 
     def _alarm(self, level: str, event: str, **fields: object) -> None:
         self._alarms.append(Alarm(level, event, fields))
-
-
-def fully_written(phase: Phase) -> frozenset[Side]:
-    """The sides that get every write in this phase, once its authority is in place."""
-    return frozenset(Side) if phase.both_written else frozenset({phase.authority})
 
 
 def _text(value: object) -> str:

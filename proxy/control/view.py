@@ -10,18 +10,23 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from proxy.admin.events import Events
 from proxy.admin.view import (
+    Advance,
     ConfigError,
     ConfigView,
     FindingView,
     Pending,
     ReadyView,
+    Revert,
     RouteView,
     SideName,
 )
 from proxy.config import Finding
+from proxy.control.commands import Commands, line_of
 from proxy.control.comparers import Comparers
 from proxy.control.evidence import Evidence
+from proxy.control.guarding import Guard
 from proxy.control.ledger import Ledger
 from proxy.control.recorded import Recorded
 from proxy.control.roster import Roster
@@ -30,7 +35,7 @@ from proxy.core.model import Route
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
 from proxy.observe.tracing import TraceCounts, trace_families
-from proxy.observe.verdict import verdict_of
+from proxy.store.records import Latch, Transition
 
 
 class ControllerView:
@@ -46,6 +51,8 @@ class ControllerView:
         comparers: Comparers,
         evidence: Evidence,
         traces: TraceCounts,
+        guard: Guard,
+        commands: Commands,
     ) -> None:
         self.config_errors = 0
         self.divergences = Recorded(evidence, evidence.noise_of)
@@ -57,6 +64,9 @@ class ControllerView:
         self._comparers = comparers
         self._evidence = evidence
         self._traces = traces
+        self._guard = guard
+        self.steering = commands
+        self.events = Events()
         self._loaded_at = datetime.now(UTC)
         self._findings: tuple[FindingView, ...] = ()
         self._read_at: datetime | None = None  # of an edit that is not in force yet
@@ -72,6 +82,7 @@ class ControllerView:
         self._read_at = None
         self._findings = _views(findings)
         self._last_error = None
+        self.events.tell("config", self.config())
 
     def refused(self, findings: Sequence[Finding]) -> None:
         """An edit was bad and changed nothing."""
@@ -81,6 +92,14 @@ class ControllerView:
         if len(errors) > 1:
             text += f" (and {len(errors) - 1} more)"
         self._last_error = ConfigError(datetime.now(UTC), text, _views(findings))
+        self.events.tell("config", self.config())
+
+    def moved(self, line: Transition) -> None:
+        """A route was moved, or could not be."""
+        self.events.tell("history", line_of(line))
+        route = self.route(line.route)
+        if route is not None:
+            self.events.tell("route", route)
 
     # AdminView
 
@@ -160,21 +179,28 @@ class ControllerView:
         state = world.states[route.name]
         window = self._counts.window(route.name, now)
         missed: list[SideName] = sorted(side.value for side in state.missed)
+        record = world.stored.records.get(route.name)
+        latch = record.latch if record is not None else None
+        needed = self._guard.needs(route.name, now)
         return RouteView(
             name=route.name,
             pattern=route.pattern,
             declared_phase=str(route.phase),
             effective_phase=str(state.phase),
             pending=_pending(world, route),
+            held=record is not None and record.hold is not None,
             missed=tuple(missed),
+            revert=_revert(latch) if latch is not None else None,
+            advance=Advance(str(needed[0]), needed[1]) if needed is not None else None,
             window=window,
-            verdict=verdict_of(window),
+            verdict=self._guard.verdict(route.name),
         )
 
 
 def _pending(world: World, route: Route) -> Pending | None:
     state = world.states[route.name]
     move = world.moves.get(route.name)
+    to = str(state.phase)
     since = datetime.fromtimestamp(move.since, UTC) if move else datetime.now(UTC)
     if world.frozen and state.phase != route.phase:
         return Pending(str(route.phase), since, "the state store is out of reach")
@@ -191,7 +217,17 @@ def _pending(world: World, route: Route) -> Pending | None:
         reason = (
             f"write authority moves to {move.to.value}: waiting for the writes of worker {slots}"
         )
-    return Pending(str(route.phase), since, reason)
+    return Pending(to, since, reason)
+
+
+def _revert(latch: Latch) -> Revert:
+    return Revert(
+        datetime.fromtimestamp(latch.at, UTC),
+        str(latch.before),
+        str(latch.to),
+        latch.reason,
+        latch.evidence,
+    )
 
 
 def _views(findings: Sequence[Finding]) -> tuple[FindingView, ...]:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy.core.model import Route, RouteState, Side
+from proxy.control.steering import Order, Policy
+from proxy.core.ladder import Progress
+from proxy.core.model import Phase, Route, RouteState, Side
 from proxy.store.records import Change, Stored
 
 # A controller's revisions start above all of the controllers before it, so that a late Quiet can
@@ -51,6 +53,7 @@ class World:
     states: Mapping[str, RouteState] = field(default_factory=dict)
     moves: Mapping[str, Move] = field(default_factory=dict)
     switch_timeout_s: float = 5.0
+    policies: Mapping[str, Policy] = field(default_factory=dict)
     source: object = None  # of the table in force
 
     @classmethod
@@ -74,6 +77,7 @@ class TableLoaded:
     digest: str
     switch_timeout_s: float = 5.0
     forced: bool = False
+    policies: Mapping[str, Policy] = field(default_factory=dict)
     source: object = None
 
 
@@ -109,7 +113,33 @@ class StoreRead:
     stored: Stored
 
 
-Event = TableLoaded | WriteMissed | SlotQuiet | SlotJoined | StoreRead
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the guard has to say of a route in this phase, under the rules of this digest.
+
+    `outcome`: "failing" (`cause` is the threshold), "climb" (everything is there for the next
+    step), or "progress", which is only remembered.
+    """
+
+    route: str
+    phase: Phase
+    digest: str
+    outcome: str
+    evidence: str = ""
+    cause: str = ""
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An operator asks for something; `number` is answered in Decision.answers."""
+
+    number: int
+    route: str
+    order: Order
+
+
+Event = TableLoaded | WriteMissed | SlotQuiet | SlotJoined | StoreRead | Judged | Ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +155,8 @@ class Alarm:
 class Decision:
     """What follows. First `change` is made durable, then `world` holds, then it is published.
 
-    `new_table`: every worker gets a Full; otherwise those of `states` go out, if any.
+    `new_table`: every worker gets a Full; otherwise those of `states` go out, if any. `answers`:
+    to each order its refusal, empty where it was done.
     """
 
     world: World
@@ -133,3 +164,4 @@ class Decision:
     new_table: bool = False
     states: Mapping[str, RouteState] = field(default_factory=dict)
     alarms: tuple[Alarm, ...] = ()
+    answers: Mapping[int, str] = field(default_factory=dict)

@@ -112,6 +112,7 @@ class Observation(msgspec.Struct, frozen=True, array_like=True):
     tracestate: str = ""
     sampled: bool = False  # traced even if nothing is wrong
     fell_back: bool = False  # `authoritative` failed, and the other side answered
+    repeat: bool = False  # of a trial that has been counted already
 
 
 class AnswerRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -181,7 +182,9 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     `skipped` counts by reason, `comparisons` by first-rung result ("equal", "both_failed",
     "new_failed", "differing": what becomes of that a comparer says, "control_equal": legacy was
     asked twice and answered the same), `eligible` the reads that could have been compared.
-    `client_requests` counts each client request once, however many sides it went to.
+    `client_requests` counts each client request once, however many sides it went to. `trials`
+    counts by the slot in which they began (`core.guard.SLOT_S`, of the wall clock), in the order of
+    TRIALS; repeats of one client are not in it.
     """
 
     route: str
@@ -194,6 +197,12 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     events: dict[str, int] = {}  # "fallback", "sticky_missing", "override", ...
     eligible: int = 0
     client_requests: int = 0
+    trials: dict[int, list[int]] = {}
+
+
+# What a trial came to: answers that were the same bytes, a failure of new where the answers would
+# have been compared; new was asked and did not fail, new failed and legacy did not.
+TRIALS = ("equal", "new_failed", "fine", "failed")
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.messages import NOT_ASKED, NOT_SHADOWED, ExchangeRecord, Observation
-from proxy.core.model import FailureKind
+from proxy.core.model import FailureKind, Side
 from proxy.edge.tally import MAX_OBSERVATIONS
+from proxy.edge.trials import error_trial
 
 if TYPE_CHECKING:
     from proxy.edge.exchange import Exchange
@@ -19,11 +20,16 @@ _NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
 _ROOM: Final = MAX_OBSERVATIONS // 2
 
 
-def observe_alone(relay: "Relay", answering: "Exchange") -> None:
-    """Tell of the exchange that was the answer, and of the one that had failed before it."""
+def observe_alone(relay: "Relay", answering: "Exchange", judged: bool) -> None:
+    """Tell of the exchange that was the answer, and of the one that had failed before it.
+
+    Where it is `judged`, count what it says of new.
+    """
     request = relay.request
     trace = request.trace
     first = relay.failed_first
+    if judged and (answering.side is Side.NEW or first is not None):
+        _count_trial(relay, answering, first)
     if not trace.sampled and first is None and not _went_wrong(answering):
         return
     tallies = relay.edge.tallies
@@ -56,6 +62,18 @@ def observe_alone(relay: "Relay", answering: "Exchange") -> None:
             first is not None,
         )
     )
+
+
+def _count_trial(relay: "Relay", answering: "Exchange", first: "Exchange | None") -> None:
+    """New was asked, and legacy only if new had failed."""
+    new = answering if answering.side is Side.NEW else first
+    if new is None or new.side is not Side.NEW:
+        return
+    legacy = _record(answering) if answering is not new else _NOT_ASKED
+    came_to = error_trial(legacy, _record(new))
+    now = time.perf_counter()
+    if came_to is not None and not relay.edge.trials.is_repeat(relay.service, relay.request, now):
+        relay.service.live.tally.trial(time.time() - (now - new.started), came_to)
 
 
 def _went_wrong(exchange: "Exchange") -> bool:

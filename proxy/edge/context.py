@@ -13,6 +13,7 @@ from proxy.edge.repeating import Tickets
 from proxy.edge.shipping import Shipper
 from proxy.edge.table import Service, Table
 from proxy.edge.tally import Tallies
+from proxy.edge.trials import Trials
 from proxy.edge.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Edge:
         self.chance = random.Random(self.random_bits ^ 1).random
         self.shipper: Shipper | None = None  # the way to the comparers, where there are any
         self.tickets = Tickets(self)
+        self.trials = Trials()
         # Set by the worker: how the controller is told.
         self.tell_missing: Callable[[str, Side, str], None] = _nobody_missing
         self.tell_quiet: Callable[[str], None] = _nobody_quiet

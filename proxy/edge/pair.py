@@ -14,7 +14,8 @@ from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
 from proxy.core.messages import NOT_ASKED, AnswerRecord, ExchangeRecord, Observation
 from proxy.core.model import Side
-from proxy.edge.tally import FAILURE_CODES, LEGACY, NEW
+from proxy.edge.tally import EQUAL, FAILURE_CODES, LEGACY, NEW, NEW_FAILED
+from proxy.edge.trials import error_trial
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.edge.table import Service
 
 _NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
+_TRIAL_OF: Final = {"equal": EQUAL, "new_failed": NEW_FAILED}
 
 
 class Pair:
@@ -40,6 +42,7 @@ class Pair:
         "held",
         "phase",
         "records",
+        "repeat",
         "request",
         "service",
         "sizes",
@@ -70,6 +73,7 @@ class Pair:
         self.decided = False  # one side has failed: no body is needed to tell
         self.control = False  # legacy is asked a second time, to learn what differs by itself
         self.fell_back = False  # the side asked first has failed and the other one answers
+        self.repeat = False  # of a trial that has been counted
         compared = service.route.compare is not None and not write
         self.skipped = "" if compared else ("write" if write else "compare_off")
 
@@ -141,6 +145,9 @@ class Pair:
         new = self.records[NEW] or _NOT_ASKED
         equal: bool | None = None
         shipped = False
+        self.repeat = self.edge.trials.is_repeat(self.service, self.request, time.perf_counter())
+        if not self.repeat and (came_to := error_trial(legacy, new)) is not None:
+            tally.trial(self.at, came_to)
         if not self.skipped:
             result = self._result(legacy, new)
             equal = result == "equal"
@@ -151,6 +158,8 @@ class Pair:
                 tally.skip(result)
             else:
                 tally.comparison(result)
+                if not self.repeat and (came_to := _TRIAL_OF.get(result)) is not None:
+                    tally.trial(self.at, came_to)
                 if result == "both_failed":
                     equal = None
                     self.skipped = result
@@ -201,6 +210,7 @@ class Pair:
             request.tracestate.decode("latin-1") if trace.parent else "",
             trace.sampled,
             self.fell_back,
+            self.repeat,
         )
 
     def _result(self, legacy: ExchangeRecord, new: ExchangeRecord) -> str:

@@ -34,6 +34,7 @@ class ReadRelay(Relay):
         if override is not None:
             service.live.tally.event("override")
             self.plan = ReadPlan(override, judged=False)
+            self.judged = False
         else:
             to_new = service.read_draw and request.draws_new(service)
             self.plan = service.reads[to_new]

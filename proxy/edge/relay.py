@@ -9,8 +9,7 @@ The rules that span it:
    cannot become whole.
 4. Whatever happens, `_end` runs once, and everything counted as under way is given back there.
 
-Reads and writes differ in what they begin and in what they do beside the answer: see `reading`
-and `writing`.
+Reads and writes differ in what they begin and do beside the answer: `reading` and `writing`.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -60,6 +59,7 @@ class Relay(Timed):
     falling_back = False  # the side asked first has failed: the other one answers
     detached = False  # goes on without its client
     over = False
+    judged = True  # what it comes to is evidence
 
     def __init__(
         self, client: "ClientConnection", service: Service, request: ForwardedRequest
@@ -416,7 +416,7 @@ class Relay(Timed):
         if self.pair is not None:
             self.pair.conclude()
         elif self.answering is not None:
-            observe_alone(self, self.answering)
+            observe_alone(self, self.answering, self.judged)
         if self.body is not None:
             self.stop_keeping()
         if self.slot:

@@ -15,7 +15,7 @@ from proxy.core.forwarding import (
 from proxy.core.message import Refusal, RequestHead, list_members
 from proxy.core.model import Side
 from proxy.core.planning import draws_new
-from proxy.core.sticky import sticky_key
+from proxy.core.sticky import StickyKey, sticky_key
 from proxy.core.tracing import (
     MAX_TRACESTATE_BYTES,
     asks_to_be_sampled,
@@ -152,9 +152,8 @@ class ForwardedRequest:
         forwarded_for = self.head.special.get(b"x-forwarded-for")
         return client_address(peer.address, forwarded_for, table.trusted)
 
-    def draws_new(self, service: "Service") -> bool:
-        """Whether this client is among those that new answers."""
-        route = service.route
+    def sticky(self, service: "Service") -> StickyKey:
+        """By what this client is known on this route."""
         header: str | None = None
         name = service.sticky_header
         if name is not None:
@@ -162,7 +161,12 @@ class ForwardedRequest:
             values = header_values(raw, raw.lower(), name)
             if values:
                 header = b"; ".join(values).decode("latin-1")
-        key = sticky_key(route.sticky, header, self.params, self.client_ip().decode("latin-1"))
+        address = self.client_ip().decode("latin-1")
+        return sticky_key(service.route.sticky, header, self.params, address)
+
+    def draws_new(self, service: "Service") -> bool:
+        """Whether this client is among those that new answers."""
+        key = self.sticky(service)
         if key.missing:
             service.live.tally.event("sticky_missing")
         return draws_new(service.state.phase, service.draw_of(key.value))

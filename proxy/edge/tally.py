@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import deque
 from typing import Final
 
+from proxy.core.guard import SLOT_S
 from proxy.core.messages import LATENCY_BOUNDS_S, Counts, Observation
 from proxy.core.model import FailureKind, Phase, Side
 
@@ -18,6 +19,7 @@ _CODE_NAMES: Final = {code: kind.value for kind, code in FAILURE_CODES.items()}
 _SIDES: Final = (Side.LEGACY, Side.NEW)
 LEGACY: Final = 0
 NEW: Final = 1
+EQUAL, NEW_FAILED, FINE, FAILED = range(4)  # of TRIALS
 _PHASE_STEP: Final = 4096
 _SIDE_STEP: Final = 2048
 
@@ -38,6 +40,7 @@ class Tally:
         "requests",
         "route",
         "skipped",
+        "trials",
     )
 
     def __init__(self, route: str, owner: "Tallies") -> None:
@@ -56,6 +59,7 @@ class Tally:
         self.events: dict[str, int] = {}
         self.eligible = 0
         self.client_requests = 0
+        self.trials: dict[int, list[int]] = {}
 
     def client_request(self) -> None:
         """A client request began; also marks the route as having news."""
@@ -86,6 +90,17 @@ class Tally:
     def comparison(self, result: str) -> None:
         self._add(self.comparisons, result)
 
+    def trial(self, began_at: float, what: int) -> None:
+        """A trial was concluded: when it began, on the wall, and an index of TRIALS."""
+        slot = int(began_at / SLOT_S)
+        counts = self.trials.get(slot)
+        if counts is None:
+            counts = self.trials[slot] = [0, 0, 0, 0]
+        counts[what] += 1
+        if not self.dirty:
+            self.dirty = True
+            self.owner.dirty.append(self)
+
     def event(self, name: str) -> None:
         self._add(self.events, name)
 
@@ -114,6 +129,7 @@ class Tally:
             events=self.events,
             eligible=self.eligible,
             client_requests=self.client_requests,
+            trials=self.trials,
         )
         self.dirty = False
         self._clear()

@@ -31,6 +31,7 @@ class Assessment(msgspec.Struct, frozen=True):
     observation: Observation
     divergence: Divergence | None = None
     detail: str = ""
+    slot: int = -1  # of the worker that sent the pair to a comparer
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -169,11 +170,15 @@ class Assessor:
 
     def _read(self, each: _Route, result: Result, now: float) -> None:
         if result.outcome == Outcome.COMPARATOR_FAILED.value:
-            self._tell(Assessment("comparator_failed", result.observation, None, result.detail))
+            self._tell(
+                Assessment(
+                    "comparator_failed", result.observation, None, result.detail, result.slot
+                )
+            )
             return
         each.noise.compared(1)
         if result.outcome == Outcome.EQUAL.value:
-            self._tell(Assessment("equal", result.observation))
+            self._tell(Assessment("equal", result.observation, slot=result.slot))
             return
         compare = each.route.compare
         assert compare is not None
@@ -216,7 +221,7 @@ class Assessor:
         verdict = judgement.verdict
         if verdict is Verdict.UNVERIFIED:
             if may_ask:
-                self._tell(Assessment("unverified", result.observation, None, why))
+                self._tell(Assessment("unverified", result.observation, None, why, result.slot))
                 return
             # Asking again is switched off, or is not done for this method: it counts as it is.
             verdict = Verdict.DIVERGENT
@@ -226,7 +231,7 @@ class Assessor:
             for each in result.differences or ()
         )
         divergence = self._divergence(result.observation, name, differences, result)
-        self._tell(Assessment(name, result.observation, divergence))
+        self._tell(Assessment(name, result.observation, divergence, slot=result.slot))
 
     def _pop(self, suspect: int) -> _Waiting | None:
         waiting = self._waiting.pop(suspect, None)

@@ -7,10 +7,29 @@ only ever added, with a default: an older file stays readable.
 
 import msgspec
 
+from proxy.core.ladder import Progress
 from proxy.core.model import Phase, Side
 
 
-class Record(msgspec.Struct, frozen=True):
+class Latch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A revert that stays until it is lifted. Times are seconds since the epoch."""
+
+    at: float
+    before: Phase  # which it was reverted from
+    to: Phase
+    by: str  # "guard" or "operator"
+    reason: str
+    evidence: str = ""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Nothing advances by itself until it is lifted."""
+
+    at: float
+    reason: str
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What must survive about one route. Times are seconds since the epoch."""
 
     name: str
@@ -22,18 +41,28 @@ class Record(msgspec.Struct, frozen=True):
     missed: frozenset[Side] = frozenset()
     accept_loss: bool = False  # as declared when the record was last changed
     absent_since: float | None = None  # when the route left the file
+    latch: Latch | None = None
+    hold: Hold | None = None
+    progress: Progress | None = None  # in the effective phase
+    resumed_at: float | None = None  # when a latch was lifted by the operator
+    refused_at: float | None = None  # when a revert from the effective phase was refused
 
 
-class Transition(msgspec.Struct, frozen=True):
-    """One line of history. `kind` is "phase", "authority" or "missed"."""
+class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of history.
+
+    `kind` is "phase", "revert", "advance", "hold", "resume", "refused" (a revert that could not
+    be), "authority" or "missed"; before and after are phases, but for the last two.
+    """
 
     at: float
     route: str
     kind: str
     before: str
     after: str
-    by: str  # "file" for an edit, "controller" for what follows by itself
+    by: str  # "file", "operator", "guard", "ladder", or "controller" for what follows by itself
     reason: str
+    evidence: str = ""
 
 
 class TableMark(msgspec.Struct, frozen=True):

@@ -6,17 +6,20 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from proxy.admin.divergences import UnavailableError
+from proxy.admin.events import Events
+from proxy.admin.steering import Action, Asked, HistoryLine, RefusedError, WrongOrderError
 from proxy.admin.view import ConfigView, ReadyView, RouteView, WorkerView
 from proxy.control.recorded import Recorded
 from proxy.core.divergences import SignatureSummary
+from proxy.core.guard import Verdict
 from proxy.core.messages import Counts, Report
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
-from proxy.observe.verdict import verdict_of
-from proxy.observe.window import Window
 from proxy.store.divergences import DivergenceStore
 
 NOW = 400.0
+NO_VERDICT = Verdict("inconclusive", "New has not been asked since the last change.")
 WORKER = WorkerView(slot=0, pid=11, serving=True, generation=3, revision=5)
 
 
@@ -27,7 +30,7 @@ def a_route(name: str, phase: str, declared: str | None = None) -> RouteView:
         pattern=f"/api/{name}/*",
         declared_phase=declared or phase,
         effective_phase=phase,
-        verdict=verdict_of(Window()),
+        verdict=NO_VERDICT,
     )
 
 
@@ -37,6 +40,25 @@ class Keeper:
 
     store: DivergenceStore | None = None
     problem: str = ""
+
+
+class Mover:
+    """Who moves routes: remembers the orders, and answers them as a test sets it."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, Action, Asked]] = []
+        self.lines: list[HistoryLine] = []
+        self.answer: WrongOrderError | RefusedError | UnavailableError | None = None
+
+    async def order(self, name: str, action: Action, asked: Asked) -> None:
+        self.orders.append((name, action, asked))
+        if self.answer is not None:
+            raise self.answer
+
+    async def history(self, route: str | None, limit: int) -> list[HistoryLine]:
+        if isinstance(self.answer, UnavailableError):
+            raise self.answer
+        return [line for line in self.lines if route in (None, line.route)][:limit]
 
 
 def noise_of(summary: SignatureSummary) -> tuple[float, int] | None:
@@ -51,6 +73,8 @@ class Estate:
         self.known = list(routes)
         self.keeper = Keeper()
         self.divergences = Recorded(self.keeper, noise_of)
+        self.steering = Mover()
+        self.events = Events()
         self.ready = ReadyView.of([WORKER])
         self.configuration = ConfigView(
             file="/etc/banyan/routes.yaml",
@@ -64,7 +88,7 @@ class Estate:
         self.counts.apply(Report(0, counts=list(counts), connections={"client": 2}), NOW)
         windows = [self.counts.window(route.name, NOW) for route in self.known]
         self.known = [
-            msgspec.structs.replace(route, window=window, verdict=verdict_of(window))
+            msgspec.structs.replace(route, window=window)
             for route, window in zip(self.known, windows, strict=True)
         ]
 

@@ -4,17 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import (
-    Advance,
-    Alert,
-    LatencyRule,
-    Revert,
-    State,
-    Step,
-    TcpAddress,
-    UnixAddress,
-    load,
-)
+from proxy.config import Alert, State, TcpAddress, UnixAddress, load
 from proxy.core.model import (
     LEGACY_ONLY,
     NEW_ONLY,
@@ -33,6 +23,7 @@ from proxy.core.model import (
     Side,
     Sticky,
 )
+from proxy.core.policy import Advance, LatencyRule, Revert, Step
 from tests.config.samples import BACKENDS, EXAMPLES, config_of, loaded, with_routes
 
 

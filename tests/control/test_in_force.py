@@ -5,8 +5,10 @@ from pathlib import Path
 import structlog
 from structlog.testing import capture_logs
 
+from proxy.control.commands import Commands
 from proxy.control.comparers import Comparers
 from proxy.control.evidence import Evidence
+from proxy.control.guarding import Guard
 from proxy.control.roster import Roster
 from proxy.control.view import ControllerView
 from proxy.control.world import WriteMissed
@@ -32,11 +34,23 @@ def view_of(made: Bench) -> ControllerView:
         Observations(structlog.get_logger()),
         lambda slot, question: False,
         lambda seen, result, differences: None,
+        lambda found, now: None,
         no_store,
     )
+    guard = Guard(made.ledger.submit, lambda route, now: None)
+    commands = Commands(made.ledger, b"k" * 32, guard.verdict)
     comparers = Comparers(0, evidence.compared)
     return ControllerView(
-        "routes.yaml", made.ledger, Roster(1), counts, {}, comparers, evidence, TraceCounts()
+        "routes.yaml",
+        made.ledger,
+        Roster(1),
+        counts,
+        {},
+        comparers,
+        evidence,
+        TraceCounts(),
+        guard,
+        commands,
     )
 
 

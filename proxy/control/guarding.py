@@ -1,0 +1,295 @@
+"""The guard at work: evidence of each route in, verdicts out, and what follows from them.
+
+Owned by the controller. What workers and comparers report is counted by the judge of the route's
+present phase; a route that comes into another phase, or under other rules, or is resumed, gets a
+new one: fresh evidence. What fails is told to the reconciler, again and again until it is another
+phase, since the store may not have taken it. Evidence and records have times of the wall clock;
+`now` is in seconds of a clock that does not go back.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from proxy.control.steering import Policy
+from proxy.control.world import Judged, World
+from proxy.core.guard import SLOT_S, RouteGuard, Verdict
+from proxy.core.ladder import Progress, needs, next_step
+from proxy.core.messages import Counts, Observation, Report
+from proxy.core.model import Phase, Route, RouteState
+from proxy.core.policy import Revert
+from proxy.observe.assessing import Assessment
+from proxy.store.records import Record
+
+TICK_S: Final = 0.25
+CLIMB_EVERY_S: Final = 1.0
+TELL_AGAIN_S: Final = 5.0
+SAVE_PROGRESS_S: Final = 15.0
+HELD_S: Final = 2.0  # a worker without anything new reports nothing
+MAX_HELD: Final = 20_000
+NOT_JUDGED: Final = Verdict("inconclusive", "`revert` is null: nothing is judged.")
+NOT_ASKED: Final = Verdict("inconclusive", "New is not asked in this phase.")
+
+Key = tuple[Phase, str, float | None]
+
+
+class _Judge:
+    """A route's judge, and what decides that it is the right one."""
+
+    __slots__ = ("base", "compares", "guard", "healthy_s", "key", "saved_at", "since", "told_at")
+
+    def __init__(self, key: Key, revert: Revert, compares: bool, wall: float, now: float) -> None:
+        self.key = key
+        self.guard = RouteGuard(revert, wall)
+        self.compares = compares
+        self.told_at: float | None = None  # when it was told to be failing
+        # On a ladder: what was saved of this phase before a restart.
+        self.since = wall
+        self.healthy_s = 0.0
+        self.base = 0
+        self.saved_at = now
+
+
+class _Held(NamedTuple):
+    """A pair that was compared, and waits for what was reported of its time."""
+
+    since: float
+    slot: int
+    route: str
+    phase: int
+    at: float
+    is_bad: bool
+
+
+class Guard:
+    """Judges every route that has evidence."""
+
+    def __init__(
+        self,
+        submit: Callable[[Judged], None],
+        coverage: Callable[[str, float], float | None],
+    ) -> None:
+        self._submit = submit
+        self._coverage = coverage
+        self._world: World | None = None
+        self._judges: dict[str, _Judge] = {}
+        self._dirty: set[str] = set()
+        self._held: deque[_Held] = deque()
+        self._reported_at: dict[int, float] = {}  # by slot
+        self._climbed_at = 0.0
+
+    def use(self, world: World) -> None:
+        """What is in force now; routes that have left it are forgotten."""
+        self._world = world
+        for name in [name for name in self._judges if name not in world.routes]:
+            del self._judges[name]
+
+    # Evidence
+
+    def reported(self, report: Report, now: float) -> None:
+        """What a worker counted."""
+        self._reported_at[report.slot] = now
+        for counts in report.counts:
+            self._count(counts, now)
+
+    def _count(self, counts: Counts, now: float) -> None:
+        judge = self._judge(counts.route, now)
+        if judge is None:
+            return
+        for slot, (equal, new_failed, fine, failed) in counts.trials.items():
+            at = slot * SLOT_S
+            if at + SLOT_S < judge.guard.began_at:
+                continue  # what began in another phase
+            judge.guard.compared(at, equal, new_failed)
+            judge.guard.asked(at, fine, failed)
+        judge.guard.took(
+            time.time(), counts.latency.get("legacy", {}), counts.latency.get("new", {})
+        )
+        self._dirty.add(counts.route)
+
+    def assessed(self, found: Assessment, now: float) -> None:
+        """What became of a pair that was compared apart.
+
+        It is counted once its worker has reported the others of that time: alone, those that
+        differ would look as if all did.
+        """
+        seen = found.observation
+        if seen.repeat or found.result not in ("equal", "noise", "divergent") or _is_failed(seen):
+            return
+        is_bad = found.result == "divergent"
+        held = _Held(now, found.slot, seen.route, seen.phase, seen.at, is_bad)
+        self._held.append(held)
+        if len(self._held) > MAX_HELD:
+            self._count_held(self._held.popleft(), now)
+
+    def _release(self, now: float) -> None:
+        waiting = self._held
+        self._held = deque()
+        for held in waiting:
+            if self._reported_at.get(held.slot, 0.0) > held.since or now - held.since >= HELD_S:
+                self._count_held(held, now)
+            else:
+                self._held.append(held)
+
+    def _count_held(self, held: "_Held", now: float) -> None:
+        judge = self._judge(held.route, now)
+        if judge is not None and held.phase == judge.key[0].progress:
+            judge.guard.compared(held.at, not held.is_bad, held.is_bad)
+            self._dirty.add(held.route)
+
+    # Verdicts
+
+    def verdict(self, name: str) -> Verdict:
+        """The verdict on a route now."""
+        world = self._world
+        route = world.routes.get(name) if world is not None else None
+        if world is None or route is None or _policy(world, name).revert is None:
+            return NOT_JUDGED
+        judge = self._judge(name, time.monotonic())
+        if judge is None:
+            return NOT_ASKED
+        return judge.guard.verdict(time.time(), compares=judge.compares)
+
+    def progress(self, name: str) -> Progress | None:
+        """How far a route has come in its present phase, what is not saved yet included."""
+        judge = self._judges.get(name)
+        return _progress(judge) if judge is not None else None
+
+    def needs(self, name: str, now: float) -> tuple[Phase, str] | None:
+        """The next phase of a route on a ladder, and what is still needed for it."""
+        world = self._world
+        if world is None or name not in world.routes:
+            return None
+        record, policy = world.stored.records.get(name), _policy(world, name)
+        if record is None or policy.advance is None:
+            return None
+        step = next_step(policy.advance, record.effective)
+        if step is None:
+            return None
+        return step.phase, "; ".join(self._needs(name, record, policy, now))
+
+    def _needs(self, name: str, record: Record, policy: Policy, now: float) -> list[str]:
+        assert policy.advance is not None
+        if record.latch is not None:
+            return ["a resume: the route was reverted"]
+        if record.hold is not None:
+            return [f"a resume: the route is on hold ({record.hold.reason})"]
+        progress = self.progress(name) or record.progress or Progress(time.time())
+        cooldown_s = 0.0
+        if record.resumed_at is not None and policy.revert is not None:
+            cooldown_s = record.resumed_at + policy.revert.cooldown_s - time.time()
+        coverage = (
+            self._coverage(name, now) if record.effective.progress in range(-1, 101) else None
+        )
+        return list(
+            needs(
+                policy.advance,
+                record.effective,
+                progress,
+                self.verdict(name),
+                coverage,
+                cooldown_s,
+            )
+        )
+
+    # At work
+
+    async def run(self) -> None:
+        """Judge until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            self._release(now)
+            self._judge_dirty(now)
+            if now - self._climbed_at >= CLIMB_EVERY_S:
+                passed_s = min(now - self._climbed_at, 10 * CLIMB_EVERY_S)
+                self._climbed_at = now
+                self._climb(now, passed_s)
+
+    def _judge_dirty(self, now: float) -> None:
+        dirty, self._dirty = self._dirty, set()
+        for name in dirty:
+            judge = self._judges.get(name)
+            if judge is None:
+                continue
+            verdict = judge.guard.verdict(time.time(), compares=judge.compares)
+            if verdict.state != "failing":
+                continue
+            if judge.told_at is None or now - judge.told_at >= TELL_AGAIN_S:
+                judge.told_at = now
+                phase, digest, _ = judge.key
+                evidence, cause = verdict.evidence, verdict.cause
+                self._submit(Judged(name, phase, digest, "failing", evidence, cause))
+
+    def _climb(self, now: float, passed_s: float) -> None:
+        world = self._world
+        if world is None or world.frozen:
+            return
+        for name, policy in world.policies.items():
+            record = world.stored.records.get(name)
+            if policy.advance is None or record is None or name not in world.routes:
+                continue
+            judge = self._judge(name, now)
+            if judge is None or record.latch is not None or record.hold is not None:
+                continue
+            verdict = self.verdict(name)
+            if verdict.state == "passing":
+                judge.healthy_s += passed_s
+            phase, digest, _ = judge.key
+            missing = self._needs(name, record, policy, now)
+            step = next_step(policy.advance, phase)
+            if step is not None and not missing:
+                self._submit(Judged(name, phase, digest, "climb", verdict.evidence))
+            elif now - judge.saved_at >= SAVE_PROGRESS_S:
+                judge.saved_at = now
+                progress = _progress(judge)
+                if progress != record.progress:
+                    self._submit(Judged(name, phase, digest, "progress", progress=progress))
+
+    def _judge(self, name: str, now: float) -> _Judge | None:
+        """The judge of the route's present phase, made where there is none; None: no evidence."""
+        world = self._world
+        route = world.routes.get(name) if world is not None else None
+        state = world.states.get(name) if world is not None else None
+        if world is None or route is None or state is None:
+            return None
+        policy = _policy(world, name)
+        if policy.revert is None or not asks_new(state):
+            return None
+        record = world.stored.records.get(name)
+        key = (state.phase, route.digest, record.resumed_at if record is not None else None)
+        judge = self._judges.get(name)
+        if judge is None or judge.key != key:
+            judge = self._judges[name] = _Judge(
+                key, policy.revert, _compares(route, state), time.time(), now
+            )
+            if record is not None and record.progress is not None:
+                judge.since = record.progress.since
+                judge.healthy_s = record.progress.healthy_s
+                judge.base = record.progress.trials
+        return judge
+
+
+def asks_new(state: RouteState) -> bool:
+    """Whether new is asked in this state, for an answer or beside."""
+    return state.phase.progress > -2
+
+
+def _compares(route: Route, state: RouteState) -> bool:
+    return route.compare is not None and -2 < state.phase.progress < 101
+
+
+def _policy(world: World, name: str) -> Policy:
+    return world.policies.get(name) or Policy()
+
+
+def _progress(judge: _Judge) -> Progress:
+    trials = judge.base + judge.guard.trials()
+    return Progress(judge.since, round(judge.healthy_s, 1), trials)
+
+
+def _is_failed(seen: Observation) -> bool:
+    """A pair of which new failed: the workers have counted it."""
+    return bool(seen.new.failure) or seen.new.status >= 500

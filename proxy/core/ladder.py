@@ -1,0 +1,85 @@
+"""The ladder: which phase comes next for a route, and what is still needed for it. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from proxy.core.guard import Verdict
+from proxy.core.model import NEW_ONLY, Phase
+from proxy.core.policy import Advance, Step
+
+MIN_DWELL_SHARE: Final = 0.02  # of a dwell: how much of it a restart may cost
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a route has come in its present phase.
+
+    `since` is when it came there, in seconds since the epoch; `healthy_s` the time with a passing
+    verdict, `trials` the evidence, both without what was before.
+    """
+
+    since: float
+    healthy_s: float = 0.0
+    trials: int = 0
+
+
+def next_step(advance: Advance, phase: Phase) -> Step | None:
+    """The first rung that is further along; None at the end of the ladder."""
+    return next((step for step in advance.steps if step.phase > phase), None)
+
+
+def dwell_of(advance: Advance, phase: Phase) -> float:
+    """How much healthy time a phase takes, in seconds."""
+    for step in advance.steps:
+        if step.phase == phase and step.dwell_s is not None:
+            return step.dwell_s
+    return advance.dwell_s
+
+
+def needs(
+    advance: Advance,
+    phase: Phase,
+    progress: Progress,
+    verdict: Verdict,
+    coverage: float | None,
+    cooldown_s: float = 0.0,
+) -> Iterator[str]:
+    """What is missing before the next step, in words; nothing: it can be taken.
+
+    `coverage` is the share (0 to 1) of the eligible reads that were compared, None without any;
+    `cooldown_s` the time that is left of the cool-down.
+    """
+    step = next_step(advance, phase)
+    if step is None:
+        return
+    if verdict.state == "failing":
+        yield f"the verdict is failing: {verdict.evidence}"
+    dwell = dwell_of(advance, phase)
+    if progress.healthy_s < dwell:
+        yield f"{_time(dwell - progress.healthy_s)} more of healthy evidence"
+        if verdict.state == "inconclusive":
+            yield f"the verdict is inconclusive: {verdict.evidence}"
+    if progress.trials < advance.min_samples:
+        yield f"{advance.min_samples - progress.trials:,} more trials"
+    if coverage is not None and coverage < advance.min_coverage:
+        yield (
+            f"a coverage of {advance.min_coverage * 100:.3g}%: {coverage * 100:.3g}% of the reads "
+            "that could be were compared"
+        )
+    if cooldown_s > 0:
+        yield f"{_time(cooldown_s)} more of the cool-down after a resume"
+    if step.phase in advance.approve:
+        yield "approval: `banyan advance` gives it"
+
+
+def may_retire(advance: Advance, phase: Phase, since: float, now: float) -> bool:
+    """Whether a route has been in new-only for so long that it can be taken out of the file."""
+    return phase == NEW_ONLY and advance.retire_s is not None and now - since >= advance.retire_s
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,200 @@
+"""The guard, end to end: new becomes bad under load; the route goes back by itself and stays."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.harness.backend import Backend, Call, Handler, replying
+from tests.harness.serving import Serving
+
+CLIENTS = 16
+ROUTE = "/shop/*: {{phase: {phase}, name: shop, sticky: 'header:X-Client', revert: {revert}}}"
+CONFIG = """
+listen: 127.0.0.1:0
+admin: {{listen: 127.0.0.1:0}}
+state: sqlite:state.db
+backends: {{legacy: {legacy}, new: {new}}}
+routes:
+  {route}
+"""
+RIGHT, WRONG = b'{"total": 12}', b'{"total": 13}'
+
+
+class Shop:
+    """Both services, what new does wrong, and what clients saw of it."""
+
+    def __init__(self, legacy: Backend, new: Backend, directory: Path) -> None:
+        self.legacy = legacy
+        self.new = new
+        self.directory = directory
+        self.numbers = itertools.count()
+        self.asked = 0
+        self.wrong = 0  # answers that clients saw
+        self.failed = 0
+        legacy.handler = new.handler = replying(RIGHT)
+
+    def config(self, phase: str, revert: str = "{}", route: str = ROUTE) -> str:
+        return CONFIG.format(
+            legacy=self.legacy.url, new=self.new.url, route=route.format(phase=phase, revert=revert)
+        )
+
+    def serving(self, phase: str, revert: str = "{}") -> Serving:
+        return Serving(self.directory, self.config(phase, revert))
+
+    async def visit(self, serving: Serving, until: Callable[[], bool], most: int = 100_000) -> None:
+        """Ask, each time as another client for another thing."""
+        host, port = serving.address
+        end = self.asked + most
+        async with aiohttp.ClientSession() as session:
+
+            async def client() -> None:
+                while not until() and self.asked < end:
+                    number = next(self.numbers)
+                    self.asked += 1
+                    url = f"http://{host}:{port}/shop/{number}"
+                    async with session.get(url, headers={"X-Client": str(number)}) as answer:
+                        body = await answer.read()
+                        self.wrong += body == WRONG
+                        self.failed += answer.status != 200
+
+            await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+@pytest_asyncio.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with Backend("legacy") as legacy, Backend("new") as new:
+        yield Shop(legacy, new, tmp_path)
+
+
+def bad_in(one_in: int, answer: Handler) -> Handler:
+    """Answers badly for one in so many things: each time, or it would be taken for a race."""
+    right = replying(RIGHT)
+
+    async def handler(call: Call) -> None:
+        number = int(call.target.rpartition("/")[2])
+        await (answer if number % one_in == 0 else right)(call)
+
+    return handler
+
+
+async def effective(serving: Serving) -> str:
+    return str((await serving.route("shop"))["effective_phase"])
+
+
+async def reverted(shop: Shop, serving: Serving) -> dict[str, Any]:
+    """Visit until the route has gone back; the route."""
+    found: dict[str, Any] = {}
+
+    async def watch() -> None:
+        while not found:
+            route = await serving.route("shop")
+            if route["revert"]:
+                found.update(route)
+            await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch())
+    await shop.visit(serving, lambda: bool(found))
+    await asyncio.wait_for(watching, 20)
+    return found
+
+
+@pytest.mark.parametrize(("one_in", "most"), [(1, 5000), (10, 8000), (50, 60_000)])
+async def test_wrong_answers_are_taken_back(shop: Shop, one_in: int, most: int) -> None:
+    async with shop.serving("25%") as serving:
+        await shop.visit(serving, lambda: False, most=100)
+        assert await effective(serving) == "25%"
+        shop.new.handler = bad_in(one_in, replying(WRONG))
+        before, began = shop.asked, time.monotonic()
+        route = await reverted(shop, serving)
+        took = time.monotonic() - began
+        asked = shop.asked - before
+        evidence = route["revert"]["evidence"]
+        print(f"one in {one_in}: {asked} requests, {took:.1f} s, {shop.wrong} seen; {evidence}")
+        assert route["effective_phase"] == "0%"
+        assert route["declared_phase"] == "25%"
+        assert route["revert"]["from"] == "25%"
+        assert "comparisons diverged" in route["revert"]["evidence"]
+        assert shop.asked - before < most
+        seen = shop.wrong
+        await shop.visit(serving, lambda: False, most=200)
+        assert shop.wrong == seen
+        assert shop.failed == 0
+
+
+async def test_errors_of_new_are_taken_back_and_clients_see_none(shop: Shop) -> None:
+    async with shop.serving("50%") as serving:
+        await shop.visit(serving, lambda: False, most=100)
+        shop.new.handler = bad_in(5, replying(b"no", "503 Service Unavailable"))
+        route = await reverted(shop, serving)
+        assert route["effective_phase"] == "0%"
+        assert shop.failed == 0  # legacy answered in its place
+
+
+async def test_what_both_do_wrong_is_not_of_new(shop: Shop) -> None:
+    shop.legacy.handler = shop.new.handler = replying(b"no", "500 Internal Server Error")
+    async with shop.serving("25%") as serving:
+        await shop.visit(serving, lambda: False, most=1000)
+        assert (await serving.route("shop"))["revert"] is None
+
+
+async def test_a_client_that_repeats_is_one_trial(shop: Shop) -> None:
+    shop.new.handler = replying(WRONG)
+    async with shop.serving("25%") as serving:
+        host, port = serving.address
+        async with aiohttp.ClientSession() as session:
+            for _ in range(200):
+                headers = {"X-Client": "one"}
+                async with session.get(f"http://{host}:{port}/shop/1", headers=headers) as answer:
+                    await answer.read()
+        route = await compared(serving, 200)
+        assert route["revert"] is None
+        assert route["verdict"]["state"] == "inconclusive"
+        assert "1 of the 20 trials" in route["verdict"]["evidence"]
+
+
+async def compared(serving: Serving, count: int) -> dict[str, Any]:
+    """The route once so many pairs were compared, and some are evidence."""
+    async with asyncio.timeout(10):
+        while True:
+            route = await serving.route("shop")
+            is_counted = ": 0 of the" not in route["verdict"]["evidence"]
+            if route["window"]["comparisons"] >= count and is_counted:
+                return route
+            await asyncio.sleep(0.02)
+
+
+async def test_a_latch_outlives_restarts_and_edits_that_go_further(shop: Shop) -> None:
+    shop.new.handler = replying(WRONG)
+    async with shop.serving("25%") as serving:
+        await reverted(shop, serving)
+    async with shop.serving("25%") as serving:
+        route = await serving.route("shop")
+        assert (route["effective_phase"], route["revert"]["from"]) == ("0%", "25%")
+        path = shop.directory / "routes.yaml"
+        generation = (await serving.admin("/api/v1/config"))["generation"]
+        path.write_text(shop.config("50%"))
+        await serving.until_ready(generation=generation + 1)
+        assert await effective(serving) == "0%"
+        path.write_text(shop.config("10%"))
+        await serving.until_ready(generation=generation + 2)
+        route = await serving.route("shop")
+        assert (route["effective_phase"], route["revert"]) == ("10%", None)
+
+
+async def test_at_0_percent_it_stays_and_is_told(shop: Shop) -> None:
+    shop.new.handler = replying(WRONG)
+    async with shop.serving("0%") as serving:
+        told = asyncio.create_task(serving.says("route is failing and cannot be taken back"))
+        await shop.visit(serving, told.done)
+        assert (await told)["phase"] == "0%"
+        route = await serving.route("shop")
+        assert (route["effective_phase"], route["verdict"]["state"]) == ("0%", "failing")
+        history = (await serving.admin("/api/v1/history?route=shop"))["history"]
+        assert [line["kind"] for line in history] == ["refused"]
