@@ -418,6 +418,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one controller until it is told to stop. The launcher starts it."""
     options = _options(argv)
     configure_logging("controller", options.log_format)
+    # It takes its turn, and does not push a worker aside that is answering a client.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Controller(options).run())

@@ -8,7 +8,7 @@ Both sides ignore nothing: an unknown tag is a bug and closes the link.
 
 import msgspec
 
-from proxy.core.model import RouteState, Side, Snapshot
+from proxy.core.model import FailureKind, RouteState, Side, Snapshot
 
 MAX_MESSAGE_BYTES = 64 << 20
 
@@ -89,7 +89,8 @@ NOT_SHADOWED = "not_shadowed"
 class Observation(msgspec.Struct, frozen=True, array_like=True):
     """Both exchanges of one client request that had a shadow or a second write.
 
-    A request of one side alone is told of where it failed or is traced: `skipped` is NOT_SHADOWED.
+    It is told of where something is wrong, or where it is traced; all others are only counted.
+    So is a request of one side alone: `skipped` is NOT_SHADOWED then.
 
     `equal` is the first rung (status, compared headers and body bytes), None when it could not
     be said: then `skipped` has the reason.
@@ -113,6 +114,13 @@ class Observation(msgspec.Struct, frozen=True, array_like=True):
     sampled: bool = False  # traced even if nothing is wrong
     fell_back: bool = False  # `authoritative` failed, and the other side answered
     repeat: bool = False  # of a trial that has been counted already
+
+
+def went_wrong(record: ExchangeRecord) -> bool:
+    """Whether a side that was asked gave no answer, or a 5xx."""
+    return record.status >= 500 or not (
+        record.failure == "" or record.failure.startswith((FailureKind.CANCELLED.value, NOT_ASKED))
+    )
 
 
 class AnswerRecord(msgspec.Struct, frozen=True, array_like=True):

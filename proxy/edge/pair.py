@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
-from proxy.core.messages import NOT_ASKED, AnswerRecord, ExchangeRecord, Observation
+from proxy.core.messages import (
+    NOT_ASKED,
+    AnswerRecord,
+    ExchangeRecord,
+    Observation,
+    went_wrong,
+)
 from proxy.core.model import Side
 from proxy.edge.tally import EQUAL, FAILURE_CODES, LEGACY, NEW, NEW_FAILED
 from proxy.edge.trials import error_trial
@@ -169,7 +175,9 @@ class Pair:
                 self.edge.ask_control(self)
         elif not self.write:
             tally.skip(self.skipped)
-        if not shipped:
+        if not shipped and (
+            self.request.trace.sampled or equal is False or went_wrong(legacy) or went_wrong(new)
+        ):
             self.edge.tallies.observe(self._observation(legacy, new, equal))
         if self.held:
             self.release()

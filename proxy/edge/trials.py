@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from proxy.edge.request import ForwardedRequest
     from proxy.edge.table import Service
 
-MAX_REMEMBERED: Final = 32_768
+MAX_REMEMBERED: Final = 16_384  # in each generation
 _NOBODYS_ERROR: Final = (FailureKind.CANCELLED.value, NOT_ASKED)
 
 
 class Trials:
-    """Remembers the trials of the last TRIAL_S, as many as there is room for."""
+    """Remembers the trials of the last TRIAL_S, as many as there is room for: two generations."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, float] = {}  # when each one was counted; the oldest first
+        self._young: dict[int, float] = {}  # when each one was counted
+        self._old: dict[int, float] = {}
 
     def is_repeat(self, service: "Service", request: "ForwardedRequest", now: float) -> bool:
         """Whether this client has asked the same within TRIAL_S; if not, it has now.
@@ -33,16 +34,18 @@ class Trials:
         """
         client = request.sticky(service).value
         key = hash((service.route.name, client, request.method, request.path, request.query))
-        seen = self._seen
-        at = seen.pop(key, None)
+        young = self._young
+        at = young.get(key)
+        if at is None:
+            at = self._old.get(key)
         if at is not None and now - at < TRIAL_S:
-            seen[key] = at
             return True
-        if len(seen) >= MAX_REMEMBERED:
-            oldest = next(iter(seen))
-            if now - seen.pop(oldest) < TRIAL_S:
-                service.live.tally.event("trial_forgotten")
-        seen[key] = now
+        if len(young) >= MAX_REMEMBERED:
+            if self._old and now - next(iter(self._old.values())) < TRIAL_S:
+                service.live.tally.event("trials_forgotten")
+            self._old = young
+            young = self._young = {}
+        young[key] = now
         return False
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.core.divergences import DifferenceRecord
-from proxy.core.messages import NOT_ASKED, ExchangeRecord, Observation
+from proxy.core.messages import NOT_ASKED, ExchangeRecord, Observation, went_wrong
 from proxy.core.model import UNMATCHED, Backend, Phase, Route, Side
 
 COMPARED: Final = frozenset(("equal", "divergent", "noise", "both_failed", "comparator_failed"))
@@ -74,10 +74,8 @@ def is_traced(seen: Observation, result: str | None = None) -> bool:
     return (
         seen.sampled
         or (seen.equal is False if result is None else result in _WRONG)
-        or any(
-            record.status >= 500 or record.failure not in _NOT_FAILED
-            for record in (seen.legacy, seen.new)
-        )
+        or went_wrong(seen.legacy)
+        or went_wrong(seen.new)
     )
 
 

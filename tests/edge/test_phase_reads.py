@@ -187,7 +187,7 @@ OVERRIDE = Override("X-Side", ("127.0.0.0/8",))
 @pytest.mark.parametrize("side", [LEGACY, NEW])
 @pytest.mark.parametrize("name", ALL)
 async def test_testers_choose_their_side(proxy: Proxy, name: str, side: str) -> None:
-    await proxy.serve(route("/*", name, override=OVERRIDE))
+    await proxy.serve(route("/*", name, override=OVERRIDE), trace_sample=0.0)
     async with await proxy.connect() as client:
         response = await client.get("/", f"X-Side: {side}", "X-Kept: 1")
         assert response.body == f"{side} GET / 0".encode()

@@ -93,7 +93,7 @@ async def test_a_side_alone_has_the_first_parent(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("name", ["1%", "dual-write"])
 async def test_each_side_of_a_write_has_its_own_parent(proxy: Proxy, name: str) -> None:
-    await proxy.serve(route("/*", name), trace_sample=0.0)
+    await proxy.serve(route("/*", name), trace_sample=1.0)
     async with await proxy.connect() as client:
         await client.post("/a", b"body", "Keep-Alive: x")
     seen = await the_observation(proxy)
@@ -101,8 +101,8 @@ async def test_each_side_of_a_write_has_its_own_parent(proxy: Proxy, name: str) 
     if name == "dual-write":
         first, second = second, first
     ids = span_ids(seen.span_id)
-    assert context_of(first) == (seen.trace_id, ids.first, "00")
-    assert context_of(second) == (seen.trace_id, ids.second, "00")
+    assert context_of(first) == (seen.trace_id, ids.first, "01")
+    assert context_of(second) == (seen.trace_id, ids.second, "01")
     assert first.body == second.body == b"body"
     assert seen.write
 

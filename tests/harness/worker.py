@@ -18,6 +18,7 @@ import msgspec
 
 from proxy.core.framing import controller_unframer, frame
 from proxy.core.messages import (
+    TRIALS,
     Applied,
     Bye,
     Counts,
@@ -59,6 +60,7 @@ class Totals:
         self.client_requests: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.latencies: Counter[str] = Counter()  # "route|side": how many were measured
+        self.trials: Counter[str] = Counter()  # by TRIALS, over all routes of the test
         self.observations: list[Observation] = []
         self.observations_dropped = 0
         self.connections: dict[str, int] = {}
@@ -91,6 +93,8 @@ class Totals:
                     into[f"{name}|{key}"] += count
         for side, histogram in counts.latency.items():
             self.latencies[f"{name}|{side}"] += sum(histogram.values())
+        for trials in counts.trials.values():
+            self.trials.update(dict(zip(TRIALS, trials, strict=True)))
         if counts.eligible:
             self.eligible[name] += counts.eligible
         self.client_requests[name] += counts.client_requests
