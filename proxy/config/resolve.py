@@ -172,6 +172,7 @@ def alert_of(model: schema.AlertModel) -> Alert:
         model.url,
         tuple(dict.fromkeys(model.events)) if "events" in model.model_fields_set else events,
         model.format or "json",
+        model.secret,
     )
 
 

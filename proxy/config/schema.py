@@ -148,6 +148,9 @@ class AlertModel(Section):
         Field(max_length=16),
     ] = setting(["revert", "advance", "journal", "config"], "which events")
     format: Annotated[str, t.Word("json", "slack")] = setting("json", "form of the message")
+    secret: Annotated[str, Field(min_length=8, max_length=1024)] | None = setting(
+        None, "what messages are signed with, best as ${NAME}"
+    )
 
 
 class OverrideModel(Section):

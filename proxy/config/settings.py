@@ -46,6 +46,7 @@ class Alert:
     url: str
     events: tuple[str, ...]
     format: str = "json"  # or "slack"
+    secret: str | None = None  # messages are signed with it
 
 
 @dataclass(frozen=True, slots=True)

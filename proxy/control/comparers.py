@@ -6,11 +6,12 @@ skips those that were overtaken. What is no message of the link closes it.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from proxy.core.framing import LinkError, frame
+from proxy.core.model import Compare, Route
 from proxy.observe.compared import Results, Ruleset, results_unframer
 
 SEND_TIMEOUT_S = 10.0  # a comparison may keep it from reading for some seconds
@@ -99,3 +100,21 @@ class Comparers:
             writer.transport.abort()
         except ConnectionError:
             writer.transport.abort()
+
+
+def ruleset_of(
+    generation: int, routes: Mapping[str, Route], key: bytes, search_path: str
+) -> Ruleset:
+    """How the routes of a table compare; many of them share one object of rules."""
+    rules: list[Compare] = []
+    numbers: dict[int, int] = {}
+    by_route: dict[str, int] = {}
+    for name, route in routes.items():
+        if route.compare is None:
+            continue
+        number = numbers.get(id(route.compare))
+        if number is None:
+            number = numbers[id(route.compare)] = len(rules)
+            rules.append(route.compare)
+        by_route[name] = number
+    return Ruleset(generation, rules, by_route, key, search_path)

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -26,8 +26,9 @@ from aiohttp import web
 
 from proxy.admin.app import make_app
 from proxy.config import Config, Finding, Loaded, changes_for_restart, lint, load_bytes
+from proxy.control.alerts import Alerts, notice_of, refused_edit
 from proxy.control.commands import Commands
-from proxy.control.comparers import Comparers
+from proxy.control.comparers import Comparers, ruleset_of
 from proxy.control.evidence import Evidence
 from proxy.control.guarding import Guard
 from proxy.control.health import HealthChecks
@@ -61,8 +62,6 @@ from proxy.core.messages import (
     Report,
     States,
 )
-from proxy.core.model import Compare, Route
-from proxy.observe.compared import Ruleset
 from proxy.observe.logging import configure_logging
 from proxy.observe.metrics import Aggregator
 from proxy.observe.observations import Observations
@@ -97,6 +96,7 @@ class Controller:
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
         self._traces = Traces(log)
+        self._alerts = Alerts(log)
         self._guard = Guard(self._judged, self._coverage)
         self._evidence = Evidence(
             self._key,
@@ -144,6 +144,7 @@ class Controller:
                 group.create_task(self._comparers.serve(results)),
                 group.create_task(self._evidence.run()),
                 group.create_task(self._guard.run()),
+                group.create_task(self._alerts.run()),
                 group.create_task(self._traces.run()),
                 group.create_task(self._serve_admin(admin)),
             ]
@@ -203,6 +204,7 @@ class Controller:
 
     def _refused(self, findings: Sequence[Finding]) -> None:
         self._view.refused(findings)
+        self._alerts.tell(refused_edit(self._options.config, findings, time.time()))
         for finding in findings:
             if finding.severity == "error":
                 log.error("configuration refused", finding=str(finding), code=finding.code)
@@ -257,8 +259,10 @@ class Controller:
             config = cast(Config, world.source)
             self._counts.retain(world.routes, time.monotonic())
             self._evidence.retain(world.routes)
-            self._comparers.use(self._ruleset(world.generation, world.routes))
+            folder = str(self._path.parent)
+            self._comparers.use(ruleset_of(world.generation, world.routes, self._key, folder))
             self._traces.configure(config.telemetry.otlp)
+            self._alerts.configure(config.alerts)
             framed = self._framed()
             if framed is None:
                 return
@@ -366,25 +370,13 @@ class Controller:
 
     def _moved(self, line: Transition) -> None:
         self._view.moved(line)
+        if (notice := notice_of(line)) is not None:
+            self._alerts.tell(notice)
 
     def _coverage(self, route: str, now: float) -> float | None:
         return self._counts.window(route, now).coverage
 
     # Comparing
-
-    def _ruleset(self, generation: int, routes: Mapping[str, Route]) -> Ruleset:
-        rules: list[Compare] = []
-        numbers: dict[int, int] = {}  # many routes share one object
-        by_route: dict[str, int] = {}
-        for name, route in routes.items():
-            if route.compare is None:
-                continue
-            number = numbers.get(id(route.compare))
-            if number is None:
-                number = numbers[id(route.compare)] = len(rules)
-                rules.append(route.compare)
-            by_route[name] = number
-        return Ruleset(generation, rules, by_route, self._key, str(self._path.parent))
 
     def _ask_again(self, slot: int, question: AskAgain) -> bool:
         worker = self._link.workers.get(slot)

@@ -137,7 +137,7 @@ async def deliver(session: aiohttp.ClientSession, collector: Collector, body: by
     except TimeoutError:
         return Delivery("timeout", retry=True)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return Delivery(_name(error), retry=True)
+        return Delivery(failure_word(error), retry=True)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Delivery:
@@ -185,7 +185,7 @@ def retry_after_s(value: str) -> float:
     return max(0.0, min((at - datetime.now(UTC)).total_seconds(), MAX_RETRY_AFTER_S))
 
 
-def _name(error: Exception) -> str:
+def failure_word(error: Exception) -> str:
     """A word for the failure. Never its text, which may hold the address."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
         return "tls"

@@ -1,0 +1,281 @@
+"""Webhooks: what people want to be woken for, posted to where they said.
+
+Each webhook has a queue and a task of its own, so that one that hangs holds up no other. What does
+not fit, or is not taken in time, is dropped and counted. A receiver is believed in nothing: its
+answer is not read, no redirect of it is followed, its wish to wait is followed up to a bound.
+Addresses may hold secrets (Slack's do): only scheme and host are ever told.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import itertools
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from proxy.config import Alert, Finding
+from proxy.observe.otlp import Backoff, failure_word, retry_after_s
+from proxy.store.records import Transition
+
+MAX_QUEUED: Final = 256
+# Of the kinds of history: the event of `alerts` that they are.
+EVENTS: Final = {
+    "revert": "revert",
+    "refused": "revert",
+    "advance": "advance",
+    "missed": "journal",
+}
+RETRYABLE: Final = frozenset((408, 425, 429))
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something to tell. `event` is "revert" (refused ones too), "advance", "journal", "config"."""
+
+    at: float  # seconds since the epoch
+    event: str
+    route: str | None
+    title: str
+    text: str
+    fields: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a webhook is tried, in seconds."""
+
+    attempt_s: float = 5.0
+    first_retry_s: float = 1.0
+    longest_retry_s: float = 120.0
+    give_up_s: float = 900.0
+    at_the_end_s: float = 1.0  # for what is queued when the controller ends
+
+
+class Log(Protocol):
+    """What is needed of a structlog logger."""
+
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+
+class Alerts:
+    """Tells the webhooks that are configured. Everything but `run` is quick and never waits."""
+
+    def __init__(self, log: Log, patience: Patience | None = None) -> None:
+        self.counts: Counter[str] = Counter()  # "delivered", "retried", "dropped_..." by reason
+        self._log = log
+        self._patience = patience or Patience()
+        self._hooks: dict[Alert, _Hook] = {}
+        self._changed = asyncio.Event()
+        self._numbers = itertools.count()
+        self._origin = secrets.token_hex(6)
+
+    def configure(self, alerts: Sequence[Alert]) -> None:
+        """The webhooks from now on; those that stay keep what they have queued."""
+        before = self._hooks
+        self._hooks = {
+            alert: before.get(alert) or _Hook(alert, self._patience, self.counts, self._log)
+            for alert in alerts
+        }
+        for alert, hook in before.items():
+            if alert not in self._hooks:
+                self.counts["dropped_removed"] += len(hook.queue)
+        self._changed.set()
+
+    def tell(self, notice: Notice) -> None:
+        """Have it posted to every webhook that wants such events."""
+        number = f"{self._origin}-{next(self._numbers)}"
+        for alert, hook in self._hooks.items():
+            if notice.event in alert.events:
+                hook.put(number, notice)
+
+    async def run(self) -> None:
+        """Deliver until cancelled, and for a moment after that."""
+        tasks: dict[_Hook, asyncio.Task[None]] = {}
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+            try:
+                while True:
+                    self._changed.clear()
+                    wanted = set(self._hooks.values())
+                    for hook in [each for each in tasks if each not in wanted]:
+                        await _end(tasks.pop(hook))
+                    for hook in wanted - tasks.keys():
+                        tasks[hook] = asyncio.create_task(hook.deliver(session))
+                    await self._changed.wait()
+            finally:
+                for task in tasks.values():
+                    await _end(task)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._patience.at_the_end_s):
+                        await asyncio.gather(*(hook.flush(session) for hook in tasks))
+                for hook in tasks:
+                    self.counts["dropped_at_the_end"] += len(hook.queue)
+
+
+class _Hook:
+    """One webhook and what waits for it."""
+
+    def __init__(self, alert: Alert, patience: Patience, counts: Counter[str], log: Log) -> None:
+        self.queue: deque[tuple[str, Notice, float]] = deque()
+        self._alert = alert
+        self._patience = patience
+        self._counts = counts
+        self._log = log
+        self._filled = asyncio.Event()
+        url = URL(alert.url)
+        self._shown = str(url.origin())
+        self._headers = {"Content-Type": "application/json", "User-Agent": "banyan"}
+        if url.user is not None or url.password is not None:
+            self._headers["Authorization"] = aiohttp.encode_basic_auth(
+                url.user or "", url.password or ""
+            )
+        self._url = url.with_user(None)
+
+    def put(self, number: str, notice: Notice) -> None:
+        if len(self.queue) >= MAX_QUEUED:
+            self.queue.popleft()
+            self._counts["dropped_queue"] += 1
+        self.queue.append((number, notice, time.monotonic()))
+        self._filled.set()
+
+    async def deliver(self, session: aiohttp.ClientSession) -> None:
+        """Post what comes, one after the other, each until it is taken or given up."""
+        patience = self._patience
+        backoff = Backoff(patience.first_retry_s, patience.longest_retry_s)
+        while True:
+            while not self.queue:
+                self._filled.clear()
+                await self._filled.wait()
+            head = self.queue[0]
+            failure, wait_s = await self._post(session, head)
+            if not failure:
+                self._done(head, "delivered")
+                backoff.reset()
+            elif wait_s is None:
+                self._done(head, "dropped_refused")
+                self._log.warning("alert refused", webhook=self._shown, reason=failure)
+            elif time.monotonic() - head[2] >= patience.give_up_s:
+                self._done(head, "dropped_in_vain")
+                self._log.warning("alert given up", webhook=self._shown, reason=failure)
+            else:
+                self._counts["retried"] += 1
+                self._log.warning("alert not delivered yet", webhook=self._shown, reason=failure)
+                await asyncio.sleep(max(wait_s, backoff.next_s()))
+
+    async def flush(self, session: aiohttp.ClientSession) -> None:
+        """One try for each that waits."""
+        for head in list(self.queue):
+            failure, _ = await self._post(session, head)
+            if not failure:
+                self._done(head, "delivered")
+
+    def _done(self, head: tuple[str, Notice, float], outcome: str) -> None:
+        if head in self.queue:  # it may have been pushed out meanwhile
+            self.queue.remove(head)
+        self._counts[outcome] += 1
+
+    async def _post(
+        self, session: aiohttp.ClientSession, head: tuple[str, Notice, float]
+    ) -> tuple[str, float | None]:
+        """Why it was not taken, if it was not, and how long to wait at least; None: for ever."""
+        number, notice, _ = head
+        body = body_of(self._alert.format, number, notice)
+        headers = {**self._headers, **signature(self._alert.secret, body, time.time())}
+        timeout = aiohttp.ClientTimeout(total=self._patience.attempt_s)
+        try:
+            async with session.post(
+                self._url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as answer:
+                status = answer.status
+                asked_s = retry_after_s(answer.headers.get("Retry-After", ""))
+                answer.close()  # whatever it says is not read
+        except TimeoutError:
+            return "timeout", 0.0
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return failure_word(error), 0.0
+        if 200 <= status < 300:
+            return "", None
+        is_worth_it = status in RETRYABLE or status >= 500
+        return f"status {status}", asked_s if is_worth_it else None
+
+
+def notice_of(line: Transition) -> Notice | None:
+    """What is told of a line of history; None where nobody is to be woken for it."""
+    event = EVENTS.get(line.kind)
+    if event is None:
+        return None
+    if line.kind == "missed":
+        title = f"{line.route}: {line.after} lacks writes"
+    elif line.kind == "refused":
+        title = f"{line.route} is failing at {line.before} and cannot be taken back"
+    else:
+        done = "was reverted" if line.kind == "revert" else "advanced"
+        title = f"{line.route} {done}: {line.before} to {line.after}"
+    fields = {"from": line.before, "to": line.after, "by": line.by, "reason": line.reason}
+    text = line.reason
+    if line.evidence:
+        fields["evidence"] = line.evidence
+        text += f": {line.evidence}"
+    if line.kind == "revert":
+        fields["patch"] = f"phase: {line.after}"
+        text += (
+            f" It stays there until `banyan resume {line.route}`; to keep it, write "
+            f"`phase: {line.after}` for this route in routes.yaml."
+        )
+    return Notice(line.at, event, line.route, title, text, fields)
+
+
+def refused_edit(file: str, findings: Sequence[Finding], now: float) -> Notice:
+    """What is told of an edit that was refused."""
+    errors = [str(each) for each in findings if each.severity == "error"]
+    text = f"{errors[0] if errors else 'it cannot be used'}"
+    if len(errors) > 1:
+        text += f" (and {len(errors) - 1} more)"
+    return Notice(
+        now, "config", None, f"{file} is refused, the table before it stays in force", text
+    )
+
+
+def body_of(form: str, number: str, notice: Notice) -> bytes:
+    """The message as it is posted: our own form, or Slack's."""
+    if form == "slack":
+        return msgspec.json.encode({"text": f"*{_slack(notice.title)}*\n{_slack(notice.text)}"})
+    return msgspec.json.encode(
+        {
+            "version": 1,
+            "id": number,  # the same in each try
+            "at": datetime.fromtimestamp(notice.at, UTC),
+            "event": notice.event,
+            "route": notice.route,
+            "title": notice.title,
+            "text": notice.text,
+            "fields": notice.fields,
+        }
+    )
+
+
+def signature(secret: str | None, body: bytes, now: float) -> dict[str, str]:
+    """The headers by which a receiver knows that a message is ours, and new."""
+    if not secret:
+        return {}
+    moment = str(int(now))
+    digest = hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256)
+    return {"Banyan-Timestamp": moment, "Banyan-Signature": f"v1={digest.hexdigest()}"}
+
+
+def _slack(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
