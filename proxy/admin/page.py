@@ -246,11 +246,18 @@ def _phase(route: RouteView) -> str:
     if route.pending:
         notes.append(("warn", f"moving to {route.pending.to}: {route.pending.reason}"))
     if route.revert:
-        notes.append(("bad", f"reverted: {route.revert.reason}"))
+        why = ": ".join(filter(None, (route.revert.reason, route.revert.evidence)))
+        at = f"{route.revert.at:%Y-%m-%d %H:%M:%S} UTC"
+        notes.append(("bad", f"reverted from {route.revert.from_phase} at {at}: {why}"))
     if route.held:
         notes.append(("quiet", "held"))
     for side in route.missed:
         notes.append(("bad", f"{side} has missed writes"))
+    if route.verdict.state == "failing":
+        notes.append(("bad", f"failing: {route.verdict.evidence}"))
+    if route.advance:
+        needs = route.advance.needs or "nothing more"
+        notes.append(("quiet", f"next {route.advance.to}: needs {needs}"))
     return text + "".join(f'<div class="{kind}">{escape(note)}</div>' for kind, note in notes)
 
 

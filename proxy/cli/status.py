@@ -24,6 +24,7 @@ from rich.text import Text
 from proxy.cli import screen
 from proxy.cli.adminclient import AdminClient, AdminError, admin_address
 from proxy.observe import figures
+from proxy.observe.plain import plain
 
 DEFAULT_TOP = 100
 LINES_AROUND_THE_TABLE = 7
@@ -140,6 +141,24 @@ def routes_table(data: Mapping[str, Any]) -> Table:
     return table
 
 
+def remarks(data: Mapping[str, Any]) -> Text:
+    """A line on each route that went back, is failing or climbs: why, and what it waits for."""
+    lines = []
+    for route in data["routes"]:
+        revert, verdict, advance = route["revert"], route["verdict"], route["advance"]
+        name = plain(route["name"])
+        if revert:
+            when = datetime.fromisoformat(revert["at"]).astimezone()
+            why = ": ".join(filter(None, (revert["reason"], revert["evidence"])))
+            said = f"{name}: reverted from {revert['from']} on {when:%Y-%m-%d %H:%M:%S}: {why}"
+            lines.append(Text(plain(said), "red"))
+        if verdict["state"] == "failing":
+            lines.append(Text(f"{name}: failing now: {plain(verdict['evidence'])}", "bold red"))
+        if advance and advance["needs"]:
+            lines.append(Text(f"{name}: {advance['to']} needs {plain(advance['needs'])}", "dim"))
+    return Text("\n").join(lines)
+
+
 def select(data: Mapping[str, Any], patterns: Sequence[str], top: int) -> dict[str, Any]:
     """The routes that match any pattern, of these the `top` busiest (0: all), in their order.
 
@@ -176,7 +195,7 @@ def _phase(route: Mapping[str, Any]) -> Text:
     if route["pending"]:
         lines.append(Text(f"pending {route['pending']['to']}", "yellow"))
     if route["revert"]:
-        lines.append(Text("reverted", "bold red"))
+        lines.append(Text("reverted, LATCHED", "bold red"))
     if route["held"]:
         lines.append(Text("held", "cyan"))
     lines += [Text(f"missed: {side}", "bold red") for side in route["missed"]]
@@ -202,7 +221,10 @@ async def _once(
         click.echo(json.dumps({"routes": selected["routes"]}, indent=2, ensure_ascii=False))
         return
     console = screen.console()
-    console.print(routes_table(select(data, patterns, DEFAULT_TOP if top is None else top)))
+    selected = select(data, patterns, DEFAULT_TOP if top is None else top)
+    console.print(routes_table(selected))
+    if said := remarks(selected):
+        console.print(said)
     with contextlib.suppress(AdminError):
         if refused := (await client.get("/api/v1/config")).get("last_error"):
             text = f"The last edit was refused, the table before it stays: {refused['text']}"
@@ -233,7 +255,7 @@ async def _watch(
             rows = max(console.height - LINES_AROUND_THE_TABLE, 3)
             selected = select(data, patterns, rows if top is None else top)
             state = Text(f"{client.address}  {seen:%H:%M:%S}", "dim")
-            look = Group(state, "", routes_table(selected), Text(trouble, "red"))
+            look = Group(state, "", routes_table(selected), remarks(selected), Text(trouble, "red"))
             if console.is_terminal:
                 live.update(look, refresh=True)
             else:

@@ -123,6 +123,7 @@ class Controller:
             self._traces.counts,
             self._guard,
             Commands(self._ledger, self._key, self._guard.verdict),
+            self._alerts.counts,
         )
 
     async def run(self) -> None:

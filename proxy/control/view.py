@@ -5,6 +5,7 @@ routes does not: it comes from the store.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -53,6 +54,7 @@ class ControllerView:
         traces: TraceCounts,
         guard: Guard,
         commands: Commands,
+        alerts: Mapping[str, int],
     ) -> None:
         self.config_errors = 0
         self.divergences = Recorded(evidence, evidence.noise_of)
@@ -65,6 +67,8 @@ class ControllerView:
         self._evidence = evidence
         self._traces = traces
         self._guard = guard
+        self._alerts = alerts
+        self._reverts: Counter[tuple[str, str]] = Counter()
         self.steering = commands
         self.events = Events()
         self._loaded_at = datetime.now(UTC)
@@ -82,6 +86,9 @@ class ControllerView:
         self._read_at = None
         self._findings = _views(findings)
         self._last_error = None
+        present = self._ledger.world.routes if self._ledger.world else {}
+        for key in [key for key in self._reverts if key[0] not in present]:
+            del self._reverts[key]
         self.events.tell("config", self.config())
 
     def refused(self, findings: Sequence[Finding]) -> None:
@@ -96,6 +103,9 @@ class ControllerView:
 
     def moved(self, line: Transition) -> None:
         """A route was moved, or could not be."""
+        if line.kind in ("revert", "refused"):
+            cause = "refused" if line.kind == "refused" else cause_of(line)
+            self._reverts[line.route, cause] += 1
         self.events.tell("history", line_of(line))
         route = self.route(line.route)
         if route is not None:
@@ -167,6 +177,9 @@ class ControllerView:
             comparers=self._comparers.connected,
             comparer_busy_s=self._evidence.busy_s,
             divergences_dropped=self._evidence.drops(),
+            reverts=self._reverts,
+            alerts=self._alerts,
+            listeners_let_go=self.events.let_go,
         )
         yield from self._counts.prometheus(fleet, time.monotonic())
         yield from trace_families(self._traces)
@@ -218,6 +231,14 @@ def _pending(world: World, route: Route) -> Pending | None:
             f"write authority moves to {move.to.value}: waiting for the writes of worker {slots}"
         )
     return Pending(to, since, reason)
+
+
+def cause_of(line: Transition) -> str:
+    """Why a route was reverted, as a label: few words are possible."""
+    if line.by == "operator":
+        return "operator"
+    cause = line.reason.partition(" ")[0]
+    return cause if cause in ("divergence", "errors", "latency") else "other"
 
 
 def _revert(latch: Latch) -> Revert:

@@ -21,6 +21,9 @@ class Fleet(msgspec.Struct, frozen=True):
     comparers: int = 0  # connected
     comparer_busy_s: float = 0.0
     divergences_dropped: Mapping[str, int] = {}  # by reason
+    reverts: Mapping[tuple[str, str], int] = {}  # by route and cause
+    alerts: Mapping[str, int] = {}  # by what became of them
+    listeners_let_go: int = 0
 
 
 def fleet_families(fleet: Fleet) -> Iterator[str]:
@@ -82,6 +85,27 @@ def fleet_families(fleet: Fleet) -> Iterator[str]:
             (labels(reason=reason), count)
             for reason, count in sorted(fleet.link_disconnects.items())
         ),
+    )
+    yield from family(
+        "banyan_reverts_total",
+        "counter",
+        "Reverts by cause: divergence, errors, latency, operator; refused where it stayed.",
+        (
+            (labels(route=route, cause=cause), count)
+            for (route, cause), count in sorted(fleet.reverts.items())
+        ),
+    )
+    yield from family(
+        "banyan_alerts_total",
+        "counter",
+        "Messages to webhooks by what became of them.",
+        ((labels(outcome=outcome), count) for outcome, count in sorted(fleet.alerts.items())),
+    )
+    yield from family(
+        "banyan_listeners_let_go_total",
+        "counter",
+        "Listeners of the admin API's events that read too slowly.",
+        [("", fleet.listeners_let_go)],
     )
     yield from family(
         "banyan_comparers",

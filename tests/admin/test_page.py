@@ -40,7 +40,7 @@ def test_what_is_wrong_is_said() -> None:
         "shadow-read (declared dual-write)",
         "moving to dual-write: worker 1 still has writes under way",
         "new has missed writes",
-        "reverted: divergence",
+        "reverted from ",
         "held",
         "the table before it stays: error SYNTAX: no",
         "warning NOT_ACTIVE: later",

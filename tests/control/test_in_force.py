@@ -51,6 +51,7 @@ def view_of(made: Bench) -> ControllerView:
         TraceCounts(),
         guard,
         commands,
+        {},
     )
 
 
