@@ -51,6 +51,7 @@ def make_app(view: AdminView, listen_host: str | None = "127.0.0.1") -> web.Appl
     """The application; `listen_host` is the address it is bound to, None for a Unix socket."""
     app = web.Application(middlewares=[_guard(listen_host)], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_secure)
+    app.on_shutdown.append(partial(_let_go, view))
     for path, handler in HANDLERS.items():
         app.router.add_get(_pattern(path), partial(handler, view))
     for path, handler in POSTS.items():
@@ -167,6 +168,11 @@ def _guard(listen_host: str | None) -> Middleware:
             return problem(500, "The controller failed to answer; its log says why.")
 
     return guard
+
+
+async def _let_go(view: AdminView, app: web.Application) -> None:
+    """Those who listen would be waited for."""
+    view.events.close()
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:
