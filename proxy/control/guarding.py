@@ -46,7 +46,7 @@ class _Judge:
         self.compares = compares
         self.told_at: float | None = None  # when it was told to be failing
         # On a ladder: what was saved of this phase before a restart.
-        self.since = wall
+        self.since = wall or time.time()
         self.healthy_s = 0.0
         self.base = 0
         self.saved_at = now
@@ -100,8 +100,8 @@ class Guard:
             return
         for slot, (equal, new_failed, fine, failed) in counts.trials.items():
             at = slot * SLOT_S
-            if at + SLOT_S < judge.guard.began_at:
-                continue  # what began in another phase
+            if at < judge.guard.began_at:
+                continue  # it began in another phase
             judge.guard.compared(at, equal, new_failed)
             judge.guard.asked(at, fine, failed)
         judge.guard.took(
@@ -135,7 +135,9 @@ class Guard:
 
     def _count_held(self, held: "_Held", now: float) -> None:
         judge = self._judge(held.route, now)
-        if judge is not None and held.phase == judge.key[0].progress:
+        if judge is None or held.at < judge.guard.began_at:
+            return
+        if held.phase == judge.key[0].progress:
             judge.guard.compared(held.at, not held.is_bad, held.is_bad)
             self._dirty.add(held.route)
 
@@ -262,8 +264,11 @@ class Guard:
         key = (state.phase, route.digest, record.resumed_at if record is not None else None)
         judge = self._judges.get(name)
         if judge is None or judge.key != key:
+            began = _began(record)
+            if judge is not None and judge.key[1] != route.digest:
+                began = time.time()  # what began under other rules is no evidence for these
             judge = self._judges[name] = _Judge(
-                key, policy.revert, _compares(route, state), time.time(), now
+                key, policy.revert, _compares(route, state), began, now
             )
             if record is not None and record.progress is not None:
                 judge.since = record.progress.since
@@ -279,6 +284,13 @@ def asks_new(state: RouteState) -> bool:
 
 def _compares(route: Route, state: RouteState) -> bool:
     return route.compare is not None and -2 < state.phase.progress < 101
+
+
+def _began(record: Record | None) -> float:
+    """When a route came to where it is; zero where it was never moved."""
+    if record is None:
+        return 0.0
+    return max(record.progress.since if record.progress else 0.0, record.resumed_at or 0.0)
 
 
 def _policy(world: World, name: str) -> Policy:
