@@ -100,8 +100,8 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def _in_force(admin: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Effective phases and missed writes by route name, from a running Banyan."""
+def _in_force(admin: str, path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Effective phases, missed writes and latches by route name, from a running Banyan."""
     from proxy.cli.adminclient import AdminClient, AdminError, admin_address
     from proxy.config.units import parse_phase
     from proxy.core.model import Side
@@ -114,4 +114,9 @@ def _in_force(admin: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return (
         {each["name"]: parse_phase(each["effective_phase"]) for each in routes},
         {each["name"]: frozenset(map(Side, each["missed"])) for each in routes},
+        {
+            each["name"]: (parse_phase(each["revert"]["from"]), parse_phase(each["declared_phase"]))
+            for each in routes
+            if each["revert"]
+        },
     )

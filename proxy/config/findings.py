@@ -71,6 +71,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "SPLIT_METHODS": ("warning", "reads and writes of one path on different routes"),
     "SPLIT_WRITES": ("warning", "writes: split is right only on one database"),
     "PHASE_SKIPPED": ("warning", "an edit that leaves out a phase"),
+    "LATCHED": ("warning", "a reverted route whose edit does not lift the latch"),
     "MISSED_WRITES": ("warning", "an edit toward a side that has missed writes"),
     "UNSAFE_SAFE_METHOD": ("warning", "a read that likely changes something is sent twice"),
     "CANNOT_FIRE": ("warning", "a threshold that can never be reached"),

@@ -13,17 +13,24 @@ def lint(
     config: Config,
     previous: Mapping[str, Phase] | None = None,
     missed: Mapping[str, frozenset[Side]] | None = None,
+    latched: Mapping[str, tuple[Phase, Phase]] | None = None,
 ) -> tuple[Finding, ...]:
-    """PHASE_SKIPPED and MISSED_WRITES for the routes whose phase the file changes.
+    """PHASE_SKIPPED and MISSED_WRITES where the file changes a phase, LATCHED where it does not.
 
     `previous` are the effective phases by route name (None: not known, then no phase counts as
-    skipped and every route as changed), `missed` the sides that lack writes.
+    skipped and every route as changed), `missed` the sides that lack writes, `latched` the phase
+    that a route was reverted from and the one that was declared until now.
     """
     found: list[Finding] = []
     for route in config.routes:
         if route.name == UNMATCHED:
             continue
         before = previous.get(route.name) if previous is not None else None
+        if latched and route.name in latched and before is not None:
+            origin, declared = latched[route.name]
+            if route.phase == declared or route.phase > origin:
+                found.append(_latched(config, route, before, origin))
+                continue
         if before == route.phase:
             continue
         if before is not None:
@@ -60,6 +67,16 @@ def _phase_skipped(config: Config, route: Route, before: Phase) -> Iterator[Find
             f"from {before} to {route.phase} leaves out {' and '.join(left_out)}, where trouble "
             "would show while it is small; go there first",
         )
+
+
+def _latched(config: Config, route: Route, before: Phase, origin: Phase) -> Finding:
+    return _finding(
+        config,
+        route,
+        "LATCHED",
+        f"the route stays in {before}: it was reverted from {origin}; `banyan resume {route.name}` "
+        "lifts that, or an edit to another phase that is not further along",
+    )
 
 
 def _missed_writes(

@@ -102,20 +102,20 @@ class Alerts:
         tasks: dict[_Hook, asyncio.Task[None]] = {}
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
             try:
-                while True:
-                    self._changed.clear()
-                    wanted = set(self._hooks.values())
-                    for hook in [each for each in tasks if each not in wanted]:
-                        await _end(tasks.pop(hook))
-                    for hook in wanted - tasks.keys():
-                        tasks[hook] = asyncio.create_task(hook.deliver(session))
-                    await self._changed.wait()
+                async with asyncio.TaskGroup() as group:
+                    while True:
+                        self._changed.clear()
+                        wanted = set(self._hooks.values())
+                        for hook in [each for each in tasks if each not in wanted]:
+                            tasks.pop(hook).cancel()
+                        for hook in wanted - tasks.keys():
+                            tasks[hook] = group.create_task(hook.deliver(session))
+                        await self._changed.wait()
             finally:
-                for task in tasks.values():
-                    await _end(task)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._patience.at_the_end_s):
-                        await asyncio.gather(*(hook.flush(session) for hook in tasks))
+                        for hook in tasks:
+                            await hook.flush(session)
                 for hook in tasks:
                     self.counts["dropped_at_the_end"] += len(hook.queue)
 
@@ -273,9 +273,3 @@ def signature(secret: str | None, body: bytes, now: float) -> dict[str, str]:
 
 def _slack(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -196,7 +196,12 @@ class Controller:
             records = world.stored.records
             before = {name: record.effective for name, record in records.items()}
             missed = {name: record.missed for name, record in records.items()}
-            findings += lint(config, before, missed)
+            latched = {
+                name: (record.latch.before, record.declared)
+                for name, record in records.items()
+                if record.latch is not None
+            }
+            findings += lint(config, before, missed, latched)
         if self._first is None:
             self._first = self._kept(FIRST_NAME)
         if self._first is not None:

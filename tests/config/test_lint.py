@@ -356,3 +356,19 @@ def test_a_warning_does_not_refuse_the_file() -> None:
     outcome = loaded(with_routes("/logout: shadow-read"))
     assert outcome.config is not None
     assert [each.severity for each in outcome.findings] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "edited", "said"),
+    [
+        ("25%", "25%", ["LATCHED"]),
+        ("25%", "50%", ["LATCHED"]),
+        ("25%", "10%", []),
+        ("25%", "0%", []),
+    ],
+)
+def test_an_edit_that_leaves_a_latch(declared: str, edited: str, said: list[str]) -> None:
+    latched = {"a": (parse_phase("25%"), parse_phase(declared))}
+    found = lint(config_of(with_routes(f"/a: {edited}")), {"a": parse_phase("0%")}, {}, latched)
+    assert [f.code for f in found] == said
+    assert all("reverted from 25%; `banyan resume a`" in f.text for f in found)
