@@ -46,7 +46,7 @@ PURE_MODULES = (
     *("urllib.parse",),
 )
 COMPARING_MODULES = (
-    *("deepdiff", "orjson", "brotli", "zstandard", "zlib", "codecs", "decimal", "difflib"),
+    *("deepdiff", "orjson", "brotli", "zstandard", "zlib", "codecs", "decimal"),
     *("html.parser", "xml.parsers.expat"),
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

@@ -90,6 +90,8 @@ def go_back(
     declared = policy.revert.to if policy.revert is not None else None
     to = revert_target(before, declared)
     reason = f"{cause} beyond what is declared"
+    if to is None and record.latch is not None:
+        return Steered(record, refusal="it has been taken back already")  # and that was told
     if to is None:
         return _refused(
             record, before, "it stays: further back new would miss writes", evidence, now

@@ -102,6 +102,11 @@ def test_legacy_that_missed_writes_is_not_gone_back_to() -> None:
     assert (both.record.effective, both.record.missed) == (ZERO, frozenset())
 
 
+def test_a_route_that_went_back_and_still_fails_is_not_told_again() -> None:
+    back = fail(record(ONE)).record
+    assert fail(back) == Steered(back, None, "it has been taken back already")
+
+
 def test_new_that_missed_writes_does_not_hinder_a_revert() -> None:
     assert fail(record(SHADOW_READ, missed=NEW)).record.effective == LEGACY_ONLY
     assert fail(record(ONE, missed=NEW)).record.missed == NEW
