@@ -16,7 +16,7 @@ from types import TracebackType
 from tests.harness.programs import needed
 from tests.services.installed import python_with
 
-PART = "the Redis store of divergences"
+PART = "what keeps things in Redis"
 START_WITHIN_S = 20.0
 
 
@@ -45,13 +45,14 @@ class RedisServer:
         self.start()
         return self
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it, and wait until it listens."""
         self._socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [
                 *(self._program, "--port", "0", "--unixsocket", str(self._socket)),
                 *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
+                *options,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -72,7 +73,7 @@ class RedisServer:
         return True
 
     def stop(self) -> None:
-        """Kill it; what it held is gone."""
+        """Kill it; what it held is gone, but for what it was told to save."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()

@@ -1,22 +1,40 @@
 """What every StateStore must do, run against each of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
 from proxy.store.memory import MemoryStore
 from proxy.store.records import Change, Record, Stored, TableMark, Transition
 from proxy.store.sqlite import SqliteStore
 from proxy.store.state import HISTORY_KEPT, ConflictError, StateStore, StoreError
+from proxy.store.state_redis import RedisStore
+from tests.harness.redisserver import RedisServer, redis_server
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis"), redis_server()) as server:
+        yield server
+
+
+async def emptied(url: str) -> str:
+    client = Redis.from_url(url)
+    await client.flushall()
+    await client.aclose()
+    return url
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
     opened: StateStore
     if request.param == "memory":
         opened = MemoryStore()
+    elif request.param == "redis":
+        opened = await RedisStore.open(await emptied(request.getfixturevalue("redis").url))
     else:
         opened = await SqliteStore.open(tmp_path / "state.db")
     yield opened
