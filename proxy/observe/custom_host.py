@@ -98,7 +98,9 @@ class CustomComparator:
         """End the child."""
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
+            # It leads a group: what it has started itself goes with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
             assert child.stdin is not None
             with contextlib.suppress(OSError):
                 child.stdin.close()

@@ -38,6 +38,15 @@ MINE = """
     def hanging_in_c(legacy, new, rules):
         re.match("(a+)+$", "a" * 60 + "b")
 
+    def forking(legacy, new, rules):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(600)
+            os._exit(0)
+        with open(os.path.join(os.path.dirname(__file__), "forked"), "w") as file:
+            file.write(str(pid))
+        time.sleep(60)
+
     def exiting(legacy, new, rules):
         os._exit(0)
 
@@ -128,6 +137,24 @@ def test_a_comparator_that_fails_says_how_and_never_that_answers_are_equal(
     assert found.detail.startswith(f"mine:{name}: ")
     assert "secret" not in found.detail
     assert time.monotonic() - begun < 10
+
+
+def test_what_it_starts_itself_ends_with_it(made: Maker) -> None:
+    found = made("mine:forking", 0.5).compare(LEGACY, NEW, Rules())
+    assert found.outcome is Outcome.COMPARATOR_FAILED
+    pid = int((made.folder / "forked").read_text())
+    until = time.monotonic() + 5
+    while _lives(pid):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_printing_and_reading_disturb_nothing(made: Maker) -> None:
