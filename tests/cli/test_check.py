@@ -111,7 +111,13 @@ def test_the_schema_is_printed() -> None:
 
 async def test_what_is_in_force_is_compared(aiohttp_server: AiohttpServer, file: Path) -> None:
     async def routes(request: web.Request) -> web.Response:
-        named: dict[str, Any] = {"name": "a", "effective_phase": "legacy-only", "missed": ["new"]}
+        named: dict[str, Any] = {
+            "name": "a",
+            "declared_phase": "legacy-only",
+            "effective_phase": "legacy-only",
+            "missed": ["new"],
+            "revert": None,
+        }
         return web.json_response({"routes": [named]})
 
     app = web.Application()

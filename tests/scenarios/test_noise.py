@@ -28,7 +28,7 @@ admin: {{listen: 127.0.0.1:0}}
 state: sqlite:state.db
 backends: {{legacy: {legacy}, new: {new}}}
 routes:
-  /things/*: {{phase: shadow-read, name: things}}
+  /things/*: {{phase: shadow-read, name: things, revert: null}}
 """
 BUGS = {"$.currency": 1, "$.total": 20, "$.stock": 100}  # place: one in so many things
 NOISE = {"$.id", "$.served_at", "$.tags[*]", "$.ad"}

@@ -39,7 +39,7 @@ defaults:
   shadow: {timeout: 30s}
   compare: {noise: 0%%, recheck: false}  # each pair counts as it is
 routes:
-  "/*": {phase: shadow-read, name: library}
+  "/*": {phase: shadow-read, name: library, revert: null}
 """
 DOCUMENT = Path(__file__).parents[2] / "docs" / "datasette.md"
 PART = "datasette 0.65 as legacy and 1.0 as new"
