@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.messages import NOT_ASKED, NOT_SHADOWED, ExchangeRecord, Observation
 from proxy.core.model import FailureKind, Side
-from proxy.edge.tally import MAX_OBSERVATIONS
 from proxy.edge.trials import error_trial
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from proxy.edge.relay import Relay
 
 _NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
-_ROOM: Final = MAX_OBSERVATIONS // 2
 
 
 def observe_alone(relay: "Relay", answering: "Exchange", judged: bool) -> None:
@@ -33,8 +31,7 @@ def observe_alone(relay: "Relay", answering: "Exchange", judged: bool) -> None:
     if not trace.sampled and first is None and not _went_wrong(answering):
         return
     tallies = relay.edge.tallies
-    if len(tallies.observations) >= _ROOM:
-        tallies.observations_dropped += 1
+    if not tallies.has_room(trace.sampled, share=2):
         return
     asked_first = answering if first is None else first
     records = [_NOT_ASKED, _NOT_ASKED]

@@ -175,9 +175,9 @@ class Pair:
                 self.edge.ask_control(self)
         elif not self.write:
             tally.skip(self.skipped)
-        if not shipped and (
-            self.request.trace.sampled or equal is False or went_wrong(legacy) or went_wrong(new)
-        ):
+        sampled = self.request.trace.sampled
+        is_told = sampled or equal is False or went_wrong(legacy) or went_wrong(new)
+        if is_told and not shipped and self.edge.tallies.has_room(sampled):
             self.edge.tallies.observe(self._observation(legacy, new, equal))
         if self.held:
             self.release()

@@ -13,7 +13,10 @@ from proxy.core.guard import SLOT_S
 from proxy.core.messages import LATENCY_BOUNDS_S, Counts, Observation
 from proxy.core.model import FailureKind, Phase, Side
 
-MAX_OBSERVATIONS: Final = 8192
+MAX_OBSERVATIONS: Final = 8192  # waiting, of those that are traced
+# Of those that are told only because something is wrong: a side that is down makes one of each
+# request, and reading them takes the controller longer than it takes to count them.
+MAX_TROUBLES: Final = 128
 FAILURE_CODES: Final = {kind: 1000 + at for at, kind in enumerate(FailureKind)}
 _CODE_NAMES: Final = {code: kind.value for kind, code in FAILURE_CODES.items()}
 _SIDES: Final = (Side.LEGACY, Side.NEW)
@@ -145,11 +148,19 @@ class Tallies:
         self.observations_dropped = 0
         self.refused: dict[str, int] = {}
 
+    def has_room(self, sampled: bool, share: int = 1) -> bool:
+        """Whether one more Observation is told; one that is not is counted as dropped.
+
+        `share`: only one in so many places is for it.
+        """
+        if len(self.observations) < (MAX_OBSERVATIONS if sampled else MAX_TROUBLES) // share:
+            return True
+        self.observations_dropped += 1
+        return False
+
     def observe(self, observation: Observation) -> None:
-        if len(self.observations) >= MAX_OBSERVATIONS:
-            self.observations_dropped += 1
-        else:
-            self.observations.append(observation)
+        """Tell of it; there is room."""
+        self.observations.append(observation)
 
     def refuse(self, reason: str) -> None:
         """A client request was refused before it had a route."""
