@@ -13,6 +13,7 @@ from proxy.config.schema import FileModel
 # Key path: what does not happen yet. Keys of `defaults` count in each route as well.
 NOT_ACTIVE: dict[tuple[str, ...], str] = {
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
+    ("defaults", "advance", "retire"): "no route is reported as ready to be removed",
 }
 
 REDIS = "redis is not used yet: state is kept in .banyan/state.db, by each machine for itself"

@@ -1,15 +1,12 @@
 """The ladder: which phase comes next for a route, and what is still needed for it. Pure."""
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
 from proxy.core.guard import Verdict
-from proxy.core.model import NEW_ONLY, Phase
+from proxy.core.model import Phase
 from proxy.core.policy import Advance, Step
-
-MIN_DWELL_SHARE: Final = 0.02  # of a dwell: how much of it a restart may cost
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -71,11 +68,6 @@ def needs(
         yield f"{_time(cooldown_s)} more of the cool-down after a resume"
     if step.phase in advance.approve:
         yield "approval: `banyan advance` gives it"
-
-
-def may_retire(advance: Advance, phase: Phase, since: float, now: float) -> bool:
-    """Whether a route has been in new-only for so long that it can be taken out of the file."""
-    return phase == NEW_ONLY and advance.retire_s is not None and now - since >= advance.retire_s
 
 
 def _time(seconds: float) -> str:

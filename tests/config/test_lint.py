@@ -97,25 +97,8 @@ def test_what_looks_like_it_but_is_fine(routes: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(NOT_ACTIVE), ids=".".join)
 def test_a_key_that_is_not_acted_on_yet_says_so(path: tuple[str, ...]) -> None:
-    values = {
-        "comparers": "2",
-        "tokens_file": "t",
-        "alerts": "[{url: 'https://h'}]",
-        "tolerance": "{$.a: 1}",
-        "rename": "{$.a: $.b}",
-        "noise": "2%",
-        "recheck": "false",
-        "with": "json",
-        "divergence": "3%",
-        "errors": "3%",
-        "latency": "2x p99",
-        "min_samples": "30",
-        "false_alarm": "1e-3",
-        "cooldown": "1h",
-        "to": "legacy-only",
-        "advance": "{steps: [1%]}",
-    }
-    text = values.get(path[-1], "[$.a]")
+    values = {"tokens_file": "t", "retire": "1h, steps: [1%]"}
+    text = values[path[-1]]
     for part in reversed(path[1:]):
         text = f"{{{part}: {text}}}"
     found = only(with_routes("/a: shadow-read", f"{path[0]}: {text}"))
