@@ -114,8 +114,7 @@ class Alerts:
             finally:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._patience.at_the_end_s):
-                        for hook in tasks:
-                            await hook.flush(session)
+                        await asyncio.gather(*(hook.flush(session) for hook in tasks))
                 for hook in tasks:
                     self.counts["dropped_at_the_end"] += len(hook.queue)
 
@@ -187,8 +186,11 @@ class _Hook:
     ) -> tuple[str, float | None]:
         """Why it was not taken, if it was not, and how long to wait at least; None: for ever."""
         number, notice, _ = head
-        body = body_of(self._alert.format, number, notice)
-        headers = {**self._headers, **signature(self._alert.secret, body, time.time())}
+        try:
+            body = body_of(self._alert.format, number, notice)
+            headers = {**self._headers, **signature(self._alert.secret, body, time.time())}
+        except ValueError:  # text that is no UTF-8
+            return "cannot be written", None
         timeout = aiohttp.ClientTimeout(total=self._patience.attempt_s)
         try:
             async with session.post(

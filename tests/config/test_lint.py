@@ -355,3 +355,12 @@ def test_an_edit_that_leaves_a_latch(declared: str, edited: str, said: list[str]
     found = lint(config_of(with_routes(f"/a: {edited}")), {"a": parse_phase("0%")}, {}, latched)
     assert [f.code for f in found] == said
     assert all("reverted from 25%; `banyan resume a`" in f.text for f in found)
+
+
+@pytest.mark.parametrize("entry", ["secret: 1234567", "secret: hunter2", "url: 'hunter2 //x'"])
+def test_a_secret_that_is_wrong_is_not_shown(entry: str) -> None:
+    other = "" if entry.startswith("url") else "url: 'https://h', "
+    found = findings_of(with_routes("/a: legacy-only", f"alerts: [{{{other}{entry}}}]"))
+    assert [each.severity for each in found] == ["error"]
+    assert "hunter2" not in str(found[0])
+    assert "1234567" not in str(found[0])

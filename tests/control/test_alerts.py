@@ -246,3 +246,13 @@ def test_a_refused_edit_is_told() -> None:
     assert notice.event == "config"
     assert "is not a phase" in notice.text
     assert "(and 1 more)" in notice.text
+
+
+async def test_a_text_that_cannot_be_written_is_dropped_and_nothing_else(
+    alerts: Alerts, receiver: Receiver
+) -> None:
+    alerts.configure([Alert(receiver.url, EVERYTHING)])
+    alerts.tell(Notice(1.0, "revert", "users", "bad \udc80", "text"))
+    alerts.tell(REVERT)
+    await until(alerts, "delivered")
+    assert alerts.counts == {"delivered": 1, "dropped_refused": 1}
