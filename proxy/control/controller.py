@@ -37,6 +37,7 @@ from proxy.control.link import LinkServer, WorkerLink
 from proxy.control.reload import Reloader
 from proxy.control.roster import Roster
 from proxy.control.steering import Policy
+from proxy.control.turns import take_short_turns
 from proxy.control.view import ControllerView
 from proxy.control.world import (
     Decision,
@@ -416,8 +417,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one controller until it is told to stop. The launcher starts it."""
     options = _options(argv)
     configure_logging("controller", options.log_format)
-    # It takes its turn, and does not push a worker aside that is answering a client.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    take_short_turns()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Controller(options).run())

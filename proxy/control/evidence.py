@@ -119,7 +119,7 @@ class Evidence:
 
     def not_asked(self, message: NotAsked) -> None:
         """A worker could not ask again."""
-        self._assessor.not_asked(message)
+        self._assessor.not_asked(message, time.monotonic())
 
     def _assessed(self, found: Assessment) -> None:
         now = time.monotonic()

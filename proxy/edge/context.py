@@ -11,6 +11,7 @@ from proxy.edge.answers import HttpDate
 from proxy.edge.outbox import Outbox
 from proxy.edge.repeating import Tickets
 from proxy.edge.shipping import Shipper
+from proxy.edge.starting import Starts
 from proxy.edge.table import Service, Table
 from proxy.edge.tally import Tallies
 from proxy.edge.trials import Trials
@@ -54,6 +55,7 @@ class Edge:
         self.bits = random.Random(self.random_bits).getrandbits
         self.chance = random.Random(self.random_bits ^ 1).random
         self.shipper: Shipper | None = None  # the way to the comparers, where there are any
+        self.starts = Starts(loop)
         self.tickets = Tickets(self)
         self.trials = Trials()
         # Set by the worker: how the controller is told.

@@ -46,6 +46,7 @@ class Link(asyncio.Protocol):
         self._path = path
         self._slot = slot
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []  # whole frames of this turn
         self._unframer = worker_unframer()
         self._closed = asyncio.Event()
         self._inbox: asyncio.Queue[Full | States] = asyncio.Queue()
@@ -115,6 +116,7 @@ class Link(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        self._write_unsent()
         transport.close()
         try:
             async with asyncio.timeout(1.0):
@@ -149,13 +151,22 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._unsent.clear()
         self._closed.set()
 
     # Inside
 
     def _send(self, message: FromWorker) -> None:
+        """Write it at the end of the loop's turn, with what else this turn has to say."""
         if self._transport is not None:
-            self._transport.write(frame(message))
+            if not self._unsent:
+                self._edge.loop.call_soon(self._write_unsent)
+            self._unsent.append(frame(message))
+
+    def _write_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and self._transport is not None:
+            self._transport.write(b"".join(unsent))
 
     def _tell_missing(self, route: str, side: Side, reason: str) -> None:
         self._missing[route, side] = reason

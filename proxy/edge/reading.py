@@ -5,6 +5,7 @@ given up rather than waited for. Each read that could have been compared and was
 with its reason.
 """
 
+import time
 from typing import Final
 
 from proxy.core.forwarding import accepts_event_stream, response_bytes
@@ -25,7 +26,7 @@ class ReadRelay(Relay):
     is_read = True
 
     plan: ReadPlan  # from `begin` on
-    shadow_counted = False  # among the route's shadows in flight
+    placed_at = 0.0  # since when it has a place among the route's shadows; 0.0: it has none
 
     def begin(self) -> None:
         service = self.service
@@ -125,15 +126,14 @@ class ReadRelay(Relay):
             live.tally.eligible += 1
         if shadow.sample < 1.0 and self.edge.chance() >= shadow.sample:
             live.tally.skip("sampled")
-        elif live.shadows >= shadow.max_in_flight:
-            live.tally.skip("in_flight")
         elif request.framing > shadow.max_body_bytes:
             live.tally.skip("body_too_large")
         elif self.edge.draining:
             live.tally.skip("draining")
+        elif not live.shadows.take(shadow.max_in_flight, now := time.perf_counter()):
+            live.tally.skip("in_flight")
         else:
-            live.shadows += 1
-            self.shadow_counted = True
+            self.placed_at = now
             pair = self.make_pair(plan.answer, write=False)
             shipper = self.edge.shipper
             if conditional:
@@ -153,7 +153,7 @@ class ReadRelay(Relay):
         exchange = self.exchange_with(pair.authoritative.other, as_shadow=True, may_be_shed=True)
         exchange.limit(self.service.route.shadow.timeout_s)
         self.other = exchange
-        exchange.start()
+        self.edge.starts.add(exchange)
 
     def other_ended(self, exchange: Exchange) -> None:
         self._uncount_shadow()
@@ -170,9 +170,10 @@ class ReadRelay(Relay):
         super().count(exchange)
 
     def _uncount_shadow(self) -> None:
-        if self.shadow_counted:
-            self.shadow_counted = False
-            self.service.live.shadows -= 1
+        if self.placed_at:
+            now = time.perf_counter()
+            self.service.live.shadows.give_back(now - self.placed_at, now)
+            self.placed_at = 0.0
 
     # Fallback
 

@@ -113,7 +113,7 @@ class Tickets:
     def _refusal(self, service: "Service") -> str:
         if self._edge.draining:
             return "draining"
-        if service.live.shadows >= service.route.shadow.max_in_flight:
+        if service.live.shadows.taken >= service.route.shadow.max_in_flight:
             return "in_flight"
         return ""
 
@@ -152,7 +152,7 @@ class Repeat:
     def start(self) -> None:
         """Ask."""
         service = self.ticket.service
-        service.live.shadows += 1
+        service.live.shadows.taken += 1
         sides = (Side.LEGACY, Side.NEW) if self.new_too else (Side.LEGACY,)
         self.left = len(sides)
         request = self.ticket.request
@@ -172,7 +172,7 @@ class Repeat:
             self.exchanges.append(exchange)
         for exchange in list(self.exchanges):
             if not self.reason:
-                exchange.start()
+                self.edge.starts.add(exchange)
 
     # The Sink
 
@@ -225,7 +225,7 @@ class Repeat:
         for exchange in self._let_go():
             exchange.cancel()
         live = self.ticket.service.live
-        live.shadows -= 1
+        live.shadows.taken -= 1
         if self.suspect_id is None:
             live.tally.event("control_shed" if reason == "no_connection" else "control_failed")
         else:
@@ -234,7 +234,7 @@ class Repeat:
     def _done(self) -> None:
         ticket = self.ticket
         service = ticket.service
-        service.live.shadows -= 1
+        service.live.shadows.taken -= 1
         tally = service.live.tally
         legacy_again, new_again = self._answer(0), self._answer(1)
         assert legacy_again is not None

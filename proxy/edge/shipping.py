@@ -21,7 +21,7 @@ MAX_QUEUED: Final = 4096
 # A route that has this much waiting need not keep its next bodies: they would only be shed.
 FULL_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 128 << 10  # or one larger suspect: the loop stands still while it is written
-BATCH_SUSPECTS: Final = 64
+BATCH_SUSPECTS: Final = 8  # what one has to say is as long a burst of work elsewhere
 WINDOW: Final = 2
 GATHER_S: Final = 0.005  # a lone suspect waits so long for company
 CONNECT_TIMEOUT_S: Final = 2.0

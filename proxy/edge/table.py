@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.forwarding import TrustCheck
 from proxy.core.model import UNMATCHED, Route, RouteState, Side, Snapshot
+from proxy.core.pacing import Places
 from proxy.core.patterns import Rewrite
 from proxy.core.planning import needs_draw, plan_read, plan_write
 from proxy.core.routing import RouteTable, build_in_slices
@@ -40,7 +41,7 @@ class Live:
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        self.shadows = 0  # shadow reads in flight
+        self.shadows = Places()  # of the shadow reads in flight
         self.fallbacks = 0  # fallback requests in flight
         self.writes = 0  # writes under way, the second side's included
         self.parked: deque[WriteRelay] = deque()  # writes that wait for a new state

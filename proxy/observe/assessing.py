@@ -22,6 +22,8 @@ from proxy.observe.compared import Result, Results
 
 ANSWER_S: Final = 15.0  # a worker's shadow time-out, the way back, and a comparer's queue
 MAX_WAITING: Final = 10_000
+# All places of a route's shadows were taken: for so long nobody is asked, and refused, again.
+REFUSED_S: Final = 0.1
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class _Route:
         self.route = route
         self.noise = noise
         self.waiting = 0
+        self.no_place_until = 0.0
 
 
 class Assessor:
@@ -148,10 +151,13 @@ class Assessor:
             else:
                 self._again(each, result)
 
-    def not_asked(self, message: NotAsked) -> None:
+    def not_asked(self, message: NotAsked, now: float) -> None:
         """A request could not be asked again."""
         waiting = self._pop(message.id)
         if waiting is not None:
+            each = self._routes.get(waiting.result.observation.route)
+            if each is not None and message.reason == "in_flight":
+                each.no_place_until = now + REFUSED_S
             self._decide_without(waiting.result, message.reason)
 
     def expire(self, now: float) -> None:
@@ -183,10 +189,12 @@ class Assessor:
         compare = each.route.compare
         assert compare is not None
         may_ask = result.askable and (compare.recheck or compare.noise > 0)
+        no_place = now < each.no_place_until
         judgement = each.noise.judge(
             _places(result),
             recheck=compare.recheck,
             can_ask=may_ask
+            and not no_place
             and each.waiting < each.route.shadow.max_in_flight
             and len(self._waiting) < MAX_WAITING,
         )
@@ -197,7 +205,7 @@ class Assessor:
                 each.waiting += 1
                 return
             judgement = each.noise.gave_up(_places(result))
-        self._conclude(result, judgement, may_ask)
+        self._conclude(result, judgement, may_ask, "in_flight" if no_place else "")
 
     def _again(self, each: _Route, again: Result) -> None:
         waiting = self._pop(again.id)

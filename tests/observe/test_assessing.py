@@ -8,7 +8,7 @@ import pytest
 from proxy.core.divergences import DifferenceRecord
 from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
 from proxy.core.model import Compare, Route, Shadow, Side
-from proxy.observe.assessing import ANSWER_S, Assessment, Assessor
+from proxy.observe.assessing import ANSWER_S, REFUSED_S, Assessment, Assessor
 from proxy.observe.compared import Result, Results
 from tests.harness.snapshots import route
 
@@ -114,7 +114,7 @@ def test_what_could_not_be_asked_again_says_nothing(why: str) -> None:
     bench = Bench(is_there=why != "worker gone")
     bench.take(result(1))
     if why == "not asked":
-        bench.assessor.not_asked(NotAsked(0, 1, "in_flight"))
+        bench.assessor.not_asked(NotAsked(0, 1, "in_flight"), 0.0)
     elif why == "late":
         bench.assessor.expire(ANSWER_S - 0.1)
         assert bench.told == []
@@ -125,6 +125,17 @@ def test_what_could_not_be_asked_again_says_nothing(why: str) -> None:
     # And an answer that comes all the same is late.
     bench.take(result(1, kind="again"))
     assert bench.results == ["unverified"]
+
+
+def test_nobody_is_asked_for_a_moment_after_all_places_were_taken() -> None:
+    bench = Bench()
+    bench.take(result(1), result(2))
+    bench.assessor.not_asked(NotAsked(0, 1, "in_flight"), 1.0)
+    bench.take(result(3), now=1.0 + REFUSED_S / 2)
+    assert [each.id for each in bench.asked] == [1, 2]
+    assert [(each.result, each.detail) for each in bench.told] == 2 * [("unverified", "in_flight")]
+    bench.take(result(4), now=1.0 + REFUSED_S)
+    assert [each.id for each in bench.asked] == [1, 2, 4]
 
 
 def test_with_asking_switched_off_a_divergence_counts_as_it_is() -> None:
