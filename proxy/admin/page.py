@@ -258,6 +258,8 @@ def _phase(route: RouteView) -> str:
     if route.advance:
         needs = route.advance.needs or "nothing more"
         notes.append(("quiet", f"next {route.advance.to}: needs {needs}"))
+    if route.ready_at:
+        notes.append(("quiet", f"ready to be removed since {route.ready_at:%Y-%m-%d}"))
     return text + "".join(f'<div class="{kind}">{escape(note)}</div>' for kind, note in notes)
 
 

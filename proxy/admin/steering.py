@@ -23,7 +23,8 @@ class HistoryLine(msgspec.Struct, frozen=True, rename={"before": "from", "after"
     """One line of a route's history.
 
     `kind` is "phase" (an edit), "revert", "advance", "hold", "resume", "refused" (a revert that
-    could not be), "authority" or "missed"; `from` and `to` are phases, but for the last two.
+    could not be), "ready" (to be removed), "authority" or "missed"; `from` and `to` are phases, but
+    for the last two.
     """
 
     at: datetime

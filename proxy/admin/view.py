@@ -58,6 +58,7 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     missed: tuple[SideName, ...] = ()
     revert: Revert | None = None
     advance: Advance | None = None
+    ready_at: datetime | None = None  # when it was told to be ready to be removed
     window: Window = Window()
     verdict: Verdict
 

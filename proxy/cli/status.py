@@ -156,6 +156,9 @@ def remarks(data: Mapping[str, Any]) -> Text:
             lines.append(Text(f"{name}: failing now: {plain(verdict['evidence'])}", "bold red"))
         if advance and advance["needs"]:
             lines.append(Text(f"{name}: {advance['to']} needs {plain(advance['needs'])}", "dim"))
+        if route["ready_at"]:
+            when = datetime.fromisoformat(route["ready_at"]).astimezone()
+            lines.append(Text(f"{name}: ready to be removed since {when:%Y-%m-%d}", "green"))
     return Text("\n").join(lines)
 
 

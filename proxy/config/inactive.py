@@ -10,10 +10,9 @@ from proxy.config.findings import Finding
 from proxy.config.places import Places
 from proxy.config.schema import FileModel
 
-# Key path: what does not happen yet. Keys of `defaults` count in each route as well.
+# Key path: what does not happen yet.
 NOT_ACTIVE: dict[tuple[str, ...], str] = {
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
-    ("defaults", "advance", "retire"): "no route is reported as ready to be removed",
 }
 
 REDIS = "redis is not used yet: state is kept in .banyan/state.db, by each machine for itself"
@@ -22,34 +21,22 @@ REDIS = "redis is not used yet: state is kept in .banyan/state.db, by each machi
 def inactive_keys(value: Mapping[str, Any], places: Places) -> Iterator[Finding]:
     """A warning for each key that is set away from its default and does nothing yet."""
     for path in NOT_ACTIVE:
-        yield from _inactive(value, path, (), places)
+        yield from _inactive(value, path, places)
     state = value.get("state")
     if isinstance(state, str) and state.startswith("redis"):
         yield places.finding("NOT_ACTIVE", ("state",), REDIS)
-    for key, route in value["routes"].items():
-        if isinstance(route, dict) and not _SECTIONS.isdisjoint(route):
-            for path in _OF_ROUTES:
-                yield from _inactive(route, path, ("routes", key), places)
 
 
-_OF_ROUTES = [path[1:] for path in NOT_ACTIVE if path[0] == "defaults"]
-_SECTIONS = {path[0] for path in _OF_ROUTES}
-
-
-def _inactive(
-    value: Mapping[str, Any], path: tuple[str, ...], above: tuple[str, ...], places: Places
-) -> Iterator[Finding]:
+def _inactive(value: Mapping[str, Any], path: tuple[str, ...], places: Places) -> Iterator[Finding]:
     here: Any = value
     for part in path:
         if not isinstance(here, dict) or part not in here:
             return
         here = here[part]
-    full = ("defaults", *path) if above else path
     # null is the feature switched off: nothing is missing then.
-    if here is None or (here == _DEFAULTS[full] and type(here) is type(_DEFAULTS[full])):
+    if here is None or (here == _DEFAULTS[path] and type(here) is type(_DEFAULTS[path])):
         return
-    effect = NOT_ACTIVE[full]
-    yield places.finding("NOT_ACTIVE", (*above, *path), f"is not acted on yet: {effect}")
+    yield places.finding("NOT_ACTIVE", path, f"is not acted on yet: {NOT_ACTIVE[path]}")
 
 
 def _default(path: tuple[str, ...]) -> Any:

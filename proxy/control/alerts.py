@@ -33,6 +33,7 @@ EVENTS: Final = {
     "revert": "revert",
     "refused": "revert",
     "advance": "advance",
+    "ready": "advance",
     "missed": "journal",
 }
 RETRYABLE: Final = frozenset((408, 425, 429))
@@ -218,6 +219,8 @@ def notice_of(line: Transition) -> Notice | None:
         title = f"{line.route}: {line.after} lacks writes"
     elif line.kind == "refused":
         title = f"{line.route} is failing at {line.before} and cannot be taken back"
+    elif line.kind == "ready":
+        title = f"{line.route} is ready to be removed"
     else:
         done = "was reverted" if line.kind == "revert" else "advanced"
         title = f"{line.route} {done}: {line.before} to {line.after}"

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from proxy.control.steering import Policy
+from proxy.control.steering import Policy, is_ready
 from proxy.control.world import Judged, World
 from proxy.core.guard import SLOT_S, RouteGuard, Verdict
 from proxy.core.ladder import Progress, needs, next_step
@@ -233,10 +233,13 @@ class Guard:
             record = world.stored.records.get(name)
             if policy.advance is None or record is None or name not in world.routes:
                 continue
+            verdict = self.verdict(name)
+            if verdict.state != "failing" and is_ready(record, policy, time.time()):
+                phase, digest = record.effective, record.digest
+                self._submit(Judged(name, phase, digest, "ready", verdict.evidence))
             judge = self._judge(name, now)
             if judge is None or record.latch is not None or record.hold is not None:
                 continue
-            verdict = self.verdict(name)
             if verdict.state == "passing":
                 judge.healthy_s += passed_s
             phase, digest, _ = judge.key

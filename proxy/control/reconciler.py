@@ -31,7 +31,15 @@ from dataclasses import replace
 
 from msgspec.structs import replace as restruct
 
-from proxy.control.steering import Policy, Steered, climb, fully_written, go_back, obey
+from proxy.control.steering import (
+    Policy,
+    Steered,
+    climb,
+    fully_written,
+    go_back,
+    obey,
+    tell_ready,
+)
 from proxy.control.world import (
     REVISIONS_PER_START,
     Alarm,
@@ -190,6 +198,8 @@ class _Draft:
             self._put(record, progress=event.progress)
         elif event.outcome == "climb":
             self._steer(climb(record, route, policy, event.evidence, wall))
+        elif event.outcome == "ready":
+            self._steer(tell_ready(record, policy, event.evidence, wall))
         elif record.refused_at is None:
             self._steer(go_back(record, route, policy, event.cause, event.evidence, wall))
 
@@ -295,6 +305,8 @@ class _Draft:
         if missed != record.missed:
             why = "accept_loss is set"
             self._history(route.name, "missed", record.missed, missed, "file", why)
+        stays = effective == record.effective
+        same = stays and route.digest == record.digest
         return self._put(
             record,
             digest=route.digest,
@@ -305,9 +317,8 @@ class _Draft:
             absent_since=None,
             latch=latch,
             progress=progress,
-            refused_at=record.refused_at
-            if effective == record.effective and route.digest == record.digest
-            else None,
+            refused_at=record.refused_at if same else None,
+            ready_at=record.ready_at if stays else None,
         )
 
     def _advance_move(self, record: Record) -> tuple[Record, bool]:

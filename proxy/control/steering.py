@@ -13,6 +13,8 @@ The rules, which a table of tests goes through edge by edge:
    approval), but it is refused while the route is latched, or failing and not forced.
 5. After a resume a route with a ladder climbs from where it is, once its cool-down is over; any
    other returns to its declared phase.
+6. A route with a ladder that has been in new-only for its `retire` is told to be ready to be
+   removed, once, unless it is failing.
 """
 
 from dataclasses import dataclass
@@ -21,8 +23,8 @@ from typing import Literal
 from msgspec.structs import replace as restruct
 
 from proxy.core.guard import Verdict
-from proxy.core.ladder import Progress, next_step
-from proxy.core.model import LEGACY_ONLY, SHADOW_READ, ZERO, Phase, Route, Side
+from proxy.core.ladder import Progress, next_step, spoken_time
+from proxy.core.model import LEGACY_ONLY, NEW_ONLY, SHADOW_READ, ZERO, Phase, Route, Side
 from proxy.core.policy import Advance, Revert
 from proxy.store.records import Hold, Latch, Record, Transition
 
@@ -118,6 +120,29 @@ def climb(record: Record, route: Route, policy: Policy, evidence: str, now: floa
     phases = _both(before, step.phase)
     line = Transition(now, record.name, "advance", *phases, "ladder", "healthy", evidence)
     return Steered(_moved(record, step.phase, now, loss=route.accept_loss), line)
+
+
+def is_ready(record: Record, policy: Policy, now: float) -> bool:
+    """Whether it is time to tell that the route can be removed."""
+    ladder, progress = policy.advance, record.progress
+    return (
+        ladder is not None
+        and ladder.retire_s is not None
+        and record.effective == NEW_ONLY
+        and record.ready_at is None
+        and progress is not None
+        and now - progress.since >= ladder.retire_s
+    )
+
+
+def tell_ready(record: Record, policy: Policy, evidence: str, now: float) -> Steered:
+    """The route was long enough where the ladder ends."""
+    if not is_ready(record, policy, now) or record.progress is None:
+        return Steered(record, refusal="it is not time")
+    why = f"in new-only for {spoken_time(now - record.progress.since)}: ready to be removed"
+    phases = _both(record.effective, record.effective)
+    line = Transition(now, record.name, "ready", *phases, "ladder", why, evidence)
+    return Steered(restruct(record, ready_at=now), line)
 
 
 def obey(record: Record, route: Route, policy: Policy, order: Order, now: float) -> Steered:
@@ -249,6 +274,7 @@ def _moved(
         latch=latch,
         progress=Progress(now),
         refused_at=None,
+        ready_at=None,
     )
 
 

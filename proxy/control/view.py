@@ -36,7 +36,7 @@ from proxy.core.model import Route
 from proxy.observe.fleet import Fleet
 from proxy.observe.metrics import Aggregator
 from proxy.observe.tracing import TraceCounts, trace_families
-from proxy.store.records import Latch, Transition
+from proxy.store.records import Latch, Record, Transition
 
 
 class ControllerView:
@@ -205,9 +205,16 @@ class ControllerView:
             missed=tuple(missed),
             revert=_revert(latch) if latch is not None else None,
             advance=Advance(str(needed[0]), needed[1]) if needed is not None else None,
+            ready_at=_ready_at(record),
             window=window,
             verdict=self._guard.verdict(route.name),
         )
+
+
+def _ready_at(record: Record | None) -> datetime | None:
+    if record is None or record.ready_at is None:
+        return None
+    return datetime.fromtimestamp(record.ready_at, UTC)
 
 
 def _pending(world: World, route: Route) -> Pending | None:

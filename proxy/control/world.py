@@ -118,7 +118,7 @@ class Judged:
     """What the guard has to say of a route in this phase, under the rules of this digest.
 
     `outcome`: "failing" (`cause` is the threshold), "climb" (everything is there for the next
-    step), or "progress", which is only remembered.
+    step), "ready" (to be removed), or "progress", which is only remembered.
     """
 
     route: str

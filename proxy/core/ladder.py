@@ -54,7 +54,7 @@ def needs(
         yield f"the verdict is failing: {verdict.evidence}"
     dwell = dwell_of(advance, phase)
     if progress.healthy_s < dwell:
-        yield f"{_time(dwell - progress.healthy_s)} more of healthy evidence"
+        yield f"{spoken_time(dwell - progress.healthy_s)} more of healthy evidence"
         if verdict.state == "inconclusive":
             yield f"the verdict is inconclusive: {verdict.evidence}"
     if progress.trials < advance.min_samples:
@@ -65,12 +65,13 @@ def needs(
             "that could be were compared"
         )
     if cooldown_s > 0:
-        yield f"{_time(cooldown_s)} more of the cool-down after a resume"
+        yield f"{spoken_time(cooldown_s)} more of the cool-down after a resume"
     if step.phase in advance.approve:
         yield "approval: `banyan advance` gives it"
 
 
-def _time(seconds: float) -> str:
+def spoken_time(seconds: float) -> str:
+    """A length of time in words: "7.0 d", "90 s"."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -46,13 +46,15 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     progress: Progress | None = None  # in the effective phase
     resumed_at: float | None = None  # when a latch was lifted by the operator
     refused_at: float | None = None  # when a revert from the effective phase was refused
+    ready_at: float | None = None  # when it was told to be ready to be removed
 
 
 class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of history.
 
     `kind` is "phase", "revert", "advance", "hold", "resume", "refused" (a revert that could not
-    be), "authority" or "missed"; before and after are phases, but for the last two.
+    be), "ready" (to be removed), "authority" or "missed"; before and after are phases, but for the
+    last two.
     """
 
     at: float

@@ -73,6 +73,7 @@ async def test_the_routes_are_in_the_contracts_form(client: Client) -> None:
         "missed": [],
         "revert": None,
         "advance": None,
+        "ready_at": None,
         "verdict": {
             "state": "inconclusive",
             "evidence": NO_VERDICT.evidence,

@@ -222,6 +222,7 @@ async def test_no_secret_is_told(alerts: Alerts, capsys: pytest.CaptureFixture[s
         ("revert", "revert", "users was reverted: 25% to 0%"),
         ("refused", "revert", "users is failing at 25% and cannot be taken back"),
         ("advance", "advance", "users advanced: 25% to 0%"),
+        ("ready", "advance", "users is ready to be removed"),
         ("missed", "journal", "users: 0% lacks writes"),
         ("hold", None, ""),
         ("resume", None, ""),

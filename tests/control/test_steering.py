@@ -3,8 +3,19 @@
 import pytest
 from msgspec.structs import replace
 
-from proxy.control.steering import Order, Policy, Steered, climb, go_back, lacking, obey
+from proxy.control.steering import (
+    Order,
+    Policy,
+    Steered,
+    climb,
+    go_back,
+    is_ready,
+    lacking,
+    obey,
+    tell_ready,
+)
 from proxy.core.guard import Verdict
+from proxy.core.ladder import Progress
 from proxy.core.model import (
     DUAL_WRITE,
     LEGACY_ONLY,
@@ -249,3 +260,36 @@ def test_a_resume_does_not_let_a_side_answer_that_lacks_writes() -> None:
     back = replace(fail(record(SHADOW_READ)).record, declared=ONE, missed=NEW)
     assert "new missed writes" in order(back, asked("resume")).refusal
     assert order(back, asked("resume", accept_loss=True)).record.effective == ONE
+
+
+# The end
+
+
+def test_a_route_that_was_long_enough_in_new_only_is_told_to_be_ready_once() -> None:
+    week = 7 * 86400.0
+    there = order(record(ZERO), asked("advance", to=NEW_ONLY), LADDER).record
+    assert there.progress == Progress(NOW)
+    assert not is_ready(there, LADDER, NOW + week - 1)
+    assert tell_ready(there, LADDER, "all is well", NOW + week - 1).transition is None
+    told = tell_ready(there, LADDER, "all is well", NOW + week)
+    assert told.record == replace(there, ready_at=NOW + week)
+    line = told.transition
+    assert line is not None
+    assert (line.kind, line.by, line.evidence) == ("ready", "ladder", "all is well")
+    assert line.reason == "in new-only for 7.0 d: ready to be removed"
+    assert tell_ready(told.record, LADDER, "", NOW + 2 * week).transition is None
+    # Whatever takes it elsewhere begins that anew.
+    assert fail(told.record).record.ready_at is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "policy", "progress"),
+    [
+        (DUAL_WRITE, LADDER, Progress(0.0)),
+        (NEW_ONLY, PLAIN, Progress(0.0)),
+        (NEW_ONLY, Policy(Revert(), Advance((Step(NEW_ONLY),), retire_s=None)), Progress(0.0)),
+        (NEW_ONLY, LADDER, None),
+    ],
+)
+def test_others_are_not(phase: Phase, policy: Policy, progress: Progress | None) -> None:
+    assert not is_ready(record(phase, progress=progress), policy, 1e9)

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.harness.waiting import DEADLINE_S, Changes, eventually, soon
+from tests.harness.waiting import DEADLINE_S, Changes, asked_until, eventually, soon
 
 START_S = 20.0
 
@@ -151,16 +151,19 @@ class Serving:
         """Wait until every worker serves that generation; the readiness."""
 
         async def look() -> Any:
-            while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    ready = await self.admin("/readyz")
-                    if ready["status"] == "ready" and all(
-                        worker["generation"] >= generation for worker in ready["workers"]
-                    ):
-                        return ready
-                await asyncio.sleep(0.02)
+            with contextlib.suppress(aiohttp.ClientError):
+                return await self.admin("/readyz")
+            return None
 
-        return await soon(look(), f"generation {generation} everywhere\n{self.words}", within_s)
+        def is_enough(ready: Any) -> bool:
+            return (
+                ready is not None
+                and ready["status"] == "ready"
+                and all(worker["generation"] >= generation for worker in ready["workers"])
+            )
+
+        what = f"generation {generation} everywhere\n{self.words}"
+        return await asked_until(look, is_enough, what, within_s)
 
     def signal(self, signum: Signals) -> None:
         assert self._process is not None

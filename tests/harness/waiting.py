@@ -51,6 +51,21 @@ async def eventually(
         await asyncio.sleep(0.01)
 
 
+async def asked_until(
+    ask: Callable[[], Awaitable[T]],
+    enough: Callable[[T], object],
+    what: str = "",
+    within_s: float = DEADLINE_S,
+) -> T:
+    """Ask what only answers (an API) again and again; the first answer that is enough."""
+    end = time.monotonic() + within_s
+    while not enough(answer := await ask()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s} s: {what or enough}; but {answer}")
+        await asyncio.sleep(0.02)
+    return answer
+
+
 async def soon(awaitable: Awaitable[T], what: str = "", within_s: float = DEADLINE_S) -> T:
     """The result of `awaitable`, or a failure that says what did not come."""
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from tests.harness.backend import Backend, Call
 from tests.harness.client import Client
 from tests.harness.serving import Serving
-from tests.harness.waiting import eventually
+from tests.harness.waiting import asked_until, eventually
 
 SHORT_FORM = """
 listen: 127.0.0.1:0
@@ -123,13 +122,12 @@ async def name_of(serving: Serving) -> dict[str, object]:
 
 async def moved(serving: Serving, phase: str) -> None:
     """Wait until the phase is in force and no move of authority is under way."""
-    end = time.monotonic() + 15
-    while True:
-        route = await name_of(serving)
-        if route["effective_phase"] == phase and route["pending"] is None:
-            return
-        assert time.monotonic() < end, (phase, route, serving.words)
-        await asyncio.sleep(0.02)
+    await asked_until(
+        lambda: name_of(serving),
+        lambda route: route["effective_phase"] == phase and route["pending"] is None,
+        f"{phase}\n{serving.words}",
+        15,
+    )
 
 
 async def test_a_killed_worker_takes_only_its_own_connections_with_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from tests.harness.backend import Backend, Call, Handler, replying
 from tests.harness.serving import Serving
-from tests.harness.waiting import eventually
+from tests.harness.waiting import asked_until, eventually
 
 CLIENTS = 16
 ROUTE = "/shop/*: {{phase: {phase}, name: shop, sticky: 'header:X-Client', revert: {revert}}}"
@@ -94,19 +94,18 @@ async def effective(serving: Serving) -> str:
 
 async def reverted(shop: Shop, serving: Serving) -> dict[str, Any]:
     """Visit until the route has gone back; the route."""
-    found: dict[str, Any] = {}
+    return await visited_until(shop, serving, lambda route: route["revert"])
 
-    async def watch() -> None:
-        while not found:
-            route = await serving.route("shop")
-            if route["revert"]:
-                found.update(route)
-            await asyncio.sleep(0.02)
 
-    watching = asyncio.create_task(watch())
-    await shop.visit(serving, lambda: bool(found))
-    await asyncio.wait_for(watching, 20)
-    return found
+async def visited_until(
+    shop: Shop, serving: Serving, enough: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """Visit until the route is like that; the route."""
+    watching = asyncio.create_task(
+        asked_until(lambda: serving.route("shop"), enough, "what was to come of it", 20)
+    )
+    await shop.visit(serving, watching.done)
+    return await watching
 
 
 @pytest.mark.parametrize(("one_in", "most"), [(1, 20_000), (10, 20_000), (50, 80_000)])
@@ -165,13 +164,14 @@ async def test_a_client_that_repeats_is_one_trial(shop: Shop) -> None:
 
 async def compared(serving: Serving, count: int) -> dict[str, Any]:
     """The route once so many pairs were compared, and some are evidence."""
-    async with asyncio.timeout(10):
-        while True:
-            route = await serving.route("shop")
-            is_counted = ": 0 of the" not in route["verdict"]["evidence"]
-            if route["window"]["comparisons"] >= count and is_counted:
-                return route
-            await asyncio.sleep(0.02)
+    return await asked_until(
+        lambda: serving.route("shop"),
+        lambda route: (
+            route["window"]["comparisons"] >= count
+            and ": 0 of the" not in route["verdict"]["evidence"]
+        ),
+        f"{count} pairs",
+    )
 
 
 async def test_a_latch_outlives_restarts_and_edits_that_go_further(shop: Shop) -> None:
@@ -230,19 +230,7 @@ def banyan(serving: Serving, *arguments: str) -> "subprocess.CompletedProcess[st
 
 async def until_phase(shop: Shop, serving: Serving, phase: str) -> dict[str, Any]:
     """Visit until the route is in this phase."""
-    found: dict[str, Any] = {}
-
-    async def watch() -> None:
-        while not found:
-            route = await serving.route("shop")
-            if route["effective_phase"] == phase:
-                found.update(route)
-            await asyncio.sleep(0.05)
-
-    watching = asyncio.create_task(watch())
-    await shop.visit(serving, lambda: bool(found))
-    await asyncio.wait_for(watching, 20)
-    return found
+    return await visited_until(shop, serving, lambda route: route["effective_phase"] == phase)
 
 
 async def test_a_ladder_is_climbed_and_fallen_from_and_climbed_again(shop: Shop) -> None:
@@ -311,3 +299,18 @@ async def test_a_revert_reaches_a_webhook(shop: Shop) -> None:
             call = hook.calls[0]
             assert call.target == "/alerts"
             assert b"shop was reverted: 25% to 0%" in call.body
+
+
+async def test_a_route_at_its_end_is_told_to_be_ready_to_be_removed(shop: Shop) -> None:
+    ladder = ROUTE.replace("revert:", "advance: {{steps: [0%, new-only], retire: 1s}}, revert:")
+    async with Serving(shop.directory, shop.config("0%", route=ladder)) as serving:
+        done = await asyncio.to_thread(
+            banyan, serving, "advance", "shop", "--to", "new-only", "--reason", "done with legacy"
+        )
+        assert done.returncode == 0, done.stderr
+
+        await asked_until(lambda: serving.route("shop"), lambda route: route["ready_at"])
+        newest, *_ = (await serving.admin("/api/v1/history?route=shop"))["history"]
+        assert (newest["kind"], newest["from"], newest["to"]) == ("ready", "new-only", "new-only")
+        status = await asyncio.to_thread(banyan, serving, "status")
+        assert "shop: ready to be removed since" in status.stdout

@@ -18,6 +18,7 @@ import aiohttp
 
 from tests.harness.backend import Backend, Call, Handler
 from tests.harness.serving import Serving
+from tests.harness.waiting import asked_until
 
 REQUESTS = 5000
 THINGS = 1000
@@ -88,17 +89,14 @@ async def test_the_real_bugs_rank_first_and_noise_does_not_count(tmp_path: Path)
                 async with session.get(f"{admin}/api/v1/{path}") as answer:
                     return dict(await answer.json())
 
-            async def judged() -> int:
-                window = (await read("routes/things"))["window"]
-                return int(window["comparisons"]) + int(sum(window["skipped"].values()))
+            def is_enough(route: dict[str, Any]) -> bool:
+                window = route["window"]
+                return bool(window["comparisons"] + sum(window["skipped"].values()) >= REQUESTS)
 
-            for _ in range(600):
-                if await judged() >= REQUESTS:
-                    break
-                await asyncio.sleep(0.05)
-            else:
-                raise AssertionError(await read("routes/things"))
-            window = (await read("routes/things"))["window"]
+            route = await asked_until(
+                lambda: read("routes/things"), is_enough, "every read judged or skipped", 60
+            )
+            window = route["window"]
             signatures = (await read("signatures?route=things"))["signatures"]
     ranked = [each["path"] for each in signatures]
     assert ranked[:3] == list(BUGS), signatures

@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from comparators import Answer, Rules, compare, compile_rules
 from tests.harness.serving import Serving
-from tests.harness.waiting import soon
+from tests.harness.waiting import asked_until
 from tests.harness.wire import Response
 from tests.services import library
 from tests.services.asking import Asker, Call
@@ -209,21 +209,12 @@ async def ask_all(address: tuple[str, int], calls: dict[str, Call]) -> dict[str,
 
 async def counted(serving: Serving, reads: int) -> dict[str, Any]:
     """The route once every read is compared or skipped."""
-    route: dict[str, Any] = {}
 
-    async def look() -> dict[str, Any]:
-        nonlocal route
-        while True:
-            route = await serving.route("library")
-            window = route["window"]
-            if window["comparisons"] + sum(window["skipped"].values()) >= reads:
-                return route
-            await asyncio.sleep(0.05)
+    def is_enough(route: dict[str, Any]) -> bool:
+        window = route["window"]
+        return bool(window["comparisons"] + sum(window["skipped"].values()) >= reads)
 
-    try:
-        return await soon(look(), within_s=40)
-    except AssertionError:
-        raise AssertionError(f"{reads} reads came to {route}") from None
+    return await asked_until(lambda: serving.route("library"), is_enough, f"{reads} reads", 40)
 
 
 def outcomes(told: Told) -> Counter[str]:

@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from proxy.core.sticky import draw
 from tests.harness.serving import Serving
-from tests.harness.waiting import soon
+from tests.harness.waiting import asked_until, soon
 from tests.harness.wire import Response
 from tests.services.asking import Asker, Call, end_to_end
 from tests.services.httpbin_calls import CALLS, ECHOING
@@ -252,18 +252,9 @@ def samples(metrics: str, route: str) -> dict[str, int]:
 
 async def shown(place: Place, enough: Callable[[str], bool]) -> str:
     """The metrics once they show enough."""
-    text = ""
 
     async def look() -> str:
-        nonlocal text
-        while True:
-            text = await place.serving.metrics()
-            if enough(text):
-                return text
-            await asyncio.sleep(0.02)
+        lines = (await place.serving.metrics()).splitlines()
+        return "\n".join(line for line in lines if line[:1] != "#" and "_seconds" not in line)
 
-    try:
-        return await soon(look())
-    except AssertionError:
-        lines = [line for line in text.splitlines() if line[:1] != "#" and "_seconds" not in line]
-        raise AssertionError("\n".join(["the metrics came to this:", *lines])) from None
+    return await asked_until(look, enough, "enough in the metrics")
