@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from proxy.cli.options import admin_option, config_option
+
 EXAMPLES = """
 Examples:
 
@@ -27,21 +29,8 @@ Examples:
 @click.option(
     "--warnings-ok", is_flag=True, help="Exit 0 when there are warnings only, as a reload would."
 )
-@click.option(
-    "--admin",
-    metavar="URL",
-    help="Compare with the phases in force there as well: http://HOST:PORT or unix:/PATH.",
-)
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="The configuration, if FILE is not given.",
-)
+@admin_option("Compare with the phases in force there as well: http://HOST:PORT or unix:/PATH.")
+@config_option("The configuration, if FILE is not given.")
 def command(
     file: Path | None,
     schema: bool,

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.cli import screen
+from proxy.cli.options import config_option
 from proxy.observe.plain import plain
 
 if TYPE_CHECKING:
@@ -51,16 +52,7 @@ Examples:
     "--route", metavar="NAME", help="The rules of this route; of an export only its pairs."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="The rules to compare by.",
-)
+@config_option("The rules to compare by.")
 def command(
     first: Path, second: Path | None, route: str | None, as_json: bool, config_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ from proxy.cli.demowords import (
     summary_table,
     visitors_line,
 )
+from proxy.cli.options import config_option
 from proxy.cli.status import routes_table
 
 START_WITHIN_S = 30.0
@@ -58,16 +59,7 @@ Examples:
 
 
 @click.command("demo", epilog=EXAMPLES)
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="The routes to serve; the shops listen where its backends legacy and new are.",
-)
+@config_option("The routes to serve; the shops listen where its backends legacy and new are.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 86_400),

@@ -17,6 +17,7 @@ from typing import Any
 import click
 import msgspec
 
+from proxy.cli.options import config_option
 from proxy.core.explaining import Explanation, Request, explain
 from proxy.core.model import Backend, Compare
 from proxy.observe.plain import plain
@@ -57,16 +58,7 @@ Examples:
     help="The address that connects to the proxy.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="The configuration to route by.",
-)
+@config_option("The configuration to route by.")
 def command(
     method: str,
     url: str,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from proxy.cli import screen
 from proxy.cli.adminclient import AdminClient, AdminError, admin_address, query
+from proxy.cli.options import admin_option, config_option
 from proxy.observe.plain import plain
 
 COLOURS = {"revert": "bold red", "refused": "bold white on red", "advance": "green"}
@@ -23,17 +24,8 @@ COLOURS = {"revert": "bold red", "refused": "bold white on red", "advance": "gre
 @click.option("--route", metavar="NAME", help="Only of this route.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="Says where the admin API listens.",
-)
-@click.option("--admin", metavar="URL", help="The admin API: http://HOST:PORT or unix:/PATH.")
+@config_option()
+@admin_option()
 def command(
     route: str | None, limit: int, as_json: bool, config_path: Path, admin: str | None
 ) -> None:

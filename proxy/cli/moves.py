@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from proxy.cli.adminclient import AdminClient, AdminError, admin_address
+from proxy.cli.options import admin_option, config_option
 from proxy.observe.plain import plain
 
 Command = Callable[..., None]
@@ -18,19 +19,8 @@ Command = Callable[..., None]
 def _shared(command: Command) -> Command:
     """The options of every order."""
     for option in (
-        click.option(
-            "--admin", metavar="URL", help="The admin API: http://HOST:PORT or unix:/PATH."
-        ),
-        click.option(
-            "--config",
-            "config_path",
-            type=click.Path(path_type=Path),
-            default=Path("routes.yaml"),
-            envvar="BANYAN_CONFIG",
-            show_default=True,
-            metavar="FILE",
-            help="Says where the admin API listens.",
-        ),
+        admin_option(),
+        config_option(),
         click.option("--json", "as_json", is_flag=True, help="Print the route as the API's JSON."),
         click.option(
             "--reason",

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from proxy.cli.options import config_option
+
 EXAMPLES = """
 Examples:
 
@@ -37,16 +39,7 @@ class Duration(click.ParamType[float]):
 
 
 @click.command("serve", epilog=EXAMPLES)
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="The routes to serve.",
-)
+@config_option("The routes to serve.")
 @click.option(
     "--grace",
     type=Duration(),

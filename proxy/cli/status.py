@@ -23,6 +23,7 @@ from rich.text import Text
 
 from proxy.cli import screen
 from proxy.cli.adminclient import AdminClient, AdminError, admin_address
+from proxy.cli.options import admin_option, config_option
 from proxy.observe import figures
 from proxy.observe.plain import plain
 
@@ -64,19 +65,8 @@ Examples:
     help="Only the N busiest routes, 0 for all. Default: what fits with --watch, else "
     f"{DEFAULT_TOP}; all with --json.",
 )
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("routes.yaml"),
-    envvar="BANYAN_CONFIG",
-    show_default=True,
-    metavar="FILE",
-    help="Says where the admin API listens.",
-)
-@click.option(
-    "--admin", metavar="URL", help="The admin API itself: http://HOST:PORT or unix:/PATH."
-)
+@config_option()
+@admin_option()
 def command(
     watch: bool,
     interval: float,
