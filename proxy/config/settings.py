@@ -5,7 +5,7 @@ are the core's values, so that a Snapshot is only put together, never translated
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.config.addresses import Address
@@ -43,10 +43,10 @@ class Telemetry:
 class Alert:
     """A webhook and the events it wants."""
 
-    url: str
+    url: str = field(repr=False)  # Slack's holds a secret
     events: tuple[str, ...]
     format: str = "json"  # or "slack"
-    secret: str | None = None  # messages are signed with it
+    secret: str | None = field(default=None, repr=False)  # messages are signed with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ class Patience:
     at_the_end_s: float = 1.0  # for what is queued when the controller ends
 
 
+_Waiting = tuple[str, Notice, float]  # its number, and since when on the clock
+
+
 class Log(Protocol):
     """What is needed of a structlog logger."""
 
@@ -80,15 +83,18 @@ class Alerts:
         self._origin = secrets.token_hex(6)
 
     def configure(self, alerts: Sequence[Alert]) -> None:
-        """The webhooks from now on; those that stay keep what they have queued."""
+        """The webhooks from now on; an address that stays keeps what is queued for it."""
         before = self._hooks
-        self._hooks = {
-            alert: before.get(alert) or _Hook(alert, self._patience, self.counts, self._log)
-            for alert in alerts
-        }
-        for alert, hook in before.items():
-            if alert not in self._hooks:
-                self.counts["dropped_removed"] += len(hook.queue)
+        left = {alert.url: hook.queue for alert, hook in before.items() if alert not in alerts}
+        self._hooks = {}
+        for alert in alerts:
+            hook = before.get(alert)
+            if hook is None:
+                queue = left.pop(alert.url, None)
+                hook = _Hook(alert, queue, self._patience, self.counts, self._log)
+            self._hooks[alert] = hook
+        if dropped := sum(map(len, left.values())):
+            self.counts["dropped_removed"] += dropped
         self._changed.set()
 
     def tell(self, notice: Notice) -> None:
@@ -97,6 +103,11 @@ class Alerts:
         for alert, hook in self._hooks.items():
             if notice.event in alert.events:
                 hook.put(number, notice)
+
+    def tell_low_coverage(self, route: str, coverage: float, wanted: float) -> None:
+        """Too little of a route is compared for it to advance."""
+        self._log.warning("coverage is low", route=route, coverage=coverage, wanted=wanted)
+        self.tell(low_coverage(route, coverage, wanted, time.time()))
 
     async def run(self) -> None:
         """Deliver until cancelled, and for a moment after that."""
@@ -123,8 +134,15 @@ class Alerts:
 class _Hook:
     """One webhook and what waits for it."""
 
-    def __init__(self, alert: Alert, patience: Patience, counts: Counter[str], log: Log) -> None:
-        self.queue: deque[tuple[str, Notice, float]] = deque()
+    def __init__(
+        self,
+        alert: Alert,
+        queue: "deque[_Waiting] | None",
+        patience: Patience,
+        counts: Counter[str],
+        log: Log,
+    ) -> None:
+        self.queue = deque[_Waiting]() if queue is None else queue
         self._alert = alert
         self._patience = patience
         self._counts = counts
@@ -162,6 +180,7 @@ class _Hook:
             elif wait_s is None:
                 self._done(head, "dropped_refused")
                 self._log.warning("alert refused", webhook=self._shown, reason=failure)
+                backoff.reset()  # it answers
             elif time.monotonic() - head[2] >= patience.give_up_s:
                 self._done(head, "dropped_in_vain")
                 self._log.warning("alert given up", webhook=self._shown, reason=failure)
@@ -177,13 +196,13 @@ class _Hook:
             if not failure:
                 self._done(head, "delivered")
 
-    def _done(self, head: tuple[str, Notice, float], outcome: str) -> None:
+    def _done(self, head: _Waiting, outcome: str) -> None:
         if head in self.queue:  # it may have been pushed out meanwhile
             self.queue.remove(head)
         self._counts[outcome] += 1
 
     async def _post(
-        self, session: aiohttp.ClientSession, head: tuple[str, Notice, float]
+        self, session: aiohttp.ClientSession, head: _Waiting
     ) -> tuple[str, float | None]:
         """Why it was not taken, if it was not, and how long to wait at least; None: for ever."""
         number, notice, _ = head
@@ -236,6 +255,19 @@ def notice_of(line: Transition) -> Notice | None:
             f"`phase: {line.after}` for this route in routes.yaml."
         )
     return Notice(line.at, event, line.route, title, text, fields)
+
+
+def low_coverage(route: str, coverage: float, wanted: float, now: float) -> Notice:
+    """What is told of a route that cannot advance since too little of it is compared."""
+    return Notice(
+        now,
+        "advance",
+        route,
+        f"{route} cannot advance: its coverage is low",
+        f"{coverage:.2%} of the reads that could be compared were, and `min_coverage` is "
+        f"{wanted:.2%}: `skipped` in `banyan status {route}` says why.",
+        {"coverage": f"{coverage:.2%}", "min_coverage": f"{wanted:.2%}"},
+    )
 
 
 def refused_edit(file: str, findings: Sequence[Finding], now: float) -> Notice:

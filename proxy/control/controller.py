@@ -98,7 +98,7 @@ class Controller:
         self._counts = Aggregator(time.monotonic())
         self._traces = Traces(log)
         self._alerts = Alerts(log)
-        self._guard = Guard(self._judged, self._coverage)
+        self._guard = Guard(self._judged, self._coverage, self._alerts.tell_low_coverage)
         self._evidence = Evidence(
             self._key,
             self._counts,

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 from proxy.control.steering import Policy, is_ready
 from proxy.control.world import Judged, World
 from proxy.core.guard import SLOT_S, RouteGuard, Verdict
-from proxy.core.ladder import Progress, needs, next_step
+from proxy.core.ladder import Progress, Shortage, needs, next_step
 from proxy.core.messages import Counts, Observation, Report
 from proxy.core.model import Phase, Route, RouteState
-from proxy.core.policy import Revert
+from proxy.core.policy import Advance, Revert
 from proxy.observe.assessing import Assessment
 from proxy.store.records import Record
 
@@ -38,7 +38,17 @@ Key = tuple[Phase, str, float | None]
 class _Judge:
     """A route's judge, and what decides that it is the right one."""
 
-    __slots__ = ("base", "compares", "guard", "healthy_s", "key", "saved_at", "since", "told_at")
+    __slots__ = (
+        "base",
+        "compares",
+        "guard",
+        "healthy_s",
+        "key",
+        "saved_at",
+        "since",
+        "told_at",
+        "uncovered",
+    )
 
     def __init__(self, key: Key, revert: Revert, compares: bool, wall: float, now: float) -> None:
         self.key = key
@@ -50,6 +60,7 @@ class _Judge:
         self.healthy_s = 0.0
         self.base = 0
         self.saved_at = now
+        self.uncovered = Shortage()
 
 
 class _Held(NamedTuple):
@@ -70,9 +81,11 @@ class Guard:
         self,
         submit: Callable[[Judged], None],
         coverage: Callable[[str, float], float | None],
+        tell_low: Callable[[str, float, float], None],
     ) -> None:
         self._submit = submit
         self._coverage = coverage
+        self._tell_low = tell_low  # a route, its coverage, and what it should be
         self._world: World | None = None
         self._judges: dict[str, _Judge] = {}
         self._dirty: set[str] = set()
@@ -242,6 +255,7 @@ class Guard:
                 continue
             if verdict.state == "passing":
                 judge.healthy_s += passed_s
+            self._watch_coverage(name, judge, policy.advance, now, passed_s)
             phase, digest, _ = judge.key
             missing = self._needs(name, record, policy, now)
             step = next_step(policy.advance, phase)
@@ -252,6 +266,16 @@ class Guard:
                 progress = _progress(judge)
                 if progress != record.progress:
                     self._submit(Judged(name, phase, digest, "progress", progress=progress))
+
+    def _watch_coverage(
+        self, name: str, judge: _Judge, ladder: Advance, now: float, passed_s: float
+    ) -> None:
+        """Low coverage that lasts is told once, until it is good again or the phase another."""
+        coverage = self._coverage(name, now) if judge.compares else None
+        if coverage is None or next_step(ladder, judge.key[0]) is None:
+            return
+        if judge.uncovered.is_to_be_told(coverage < ladder.min_coverage, passed_s):
+            self._tell_low(name, coverage, ladder.min_coverage)
 
     def _judge(self, name: str, now: float) -> _Judge | None:
         """The judge of the route's present phase, made where there is none; None: no evidence."""

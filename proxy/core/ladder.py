@@ -1,12 +1,15 @@
 """The ladder: which phase comes next for a route, and what is still needed for it. Pure."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from proxy.core.guard import Verdict
 from proxy.core.model import Phase
 from proxy.core.policy import Advance, Step
+
+TOLD_AFTER_S: Final = 60.0
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -19,6 +22,24 @@ class Progress(msgspec.Struct, frozen=True):
     since: float
     healthy_s: float = 0.0
     trials: int = 0
+
+
+class Shortage:
+    """Something that hinders a step, and is told once when it has lasted."""
+
+    __slots__ = ("_lasted_s",)
+
+    def __init__(self) -> None:
+        self._lasted_s = 0.0
+
+    def is_to_be_told(self, is_short: bool, passed_s: float) -> bool:
+        """Whether it has lasted for TOLD_AFTER_S now; once, until it is over."""
+        if not is_short:
+            self._lasted_s = 0.0
+            return False
+        before = self._lasted_s
+        self._lasted_s += passed_s
+        return before < TOLD_AFTER_S <= self._lasted_s
 
 
 def next_step(advance: Advance, phase: Phase) -> Step | None:

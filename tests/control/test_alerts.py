@@ -249,6 +249,36 @@ def test_a_refused_edit_is_told() -> None:
     assert "(and 1 more)" in notice.text
 
 
+async def test_low_coverage_is_told(alerts: Alerts, receiver: Receiver) -> None:
+    alerts.configure([Alert(receiver.url, ("advance",))])
+    alerts.tell_low_coverage("users", 0.125, 0.5)
+    (message,) = await receiver.messages(1)
+    assert (message["event"], message["route"]) == ("advance", "users")
+    assert message["fields"] == {"coverage": "12.50%", "min_coverage": "50.00%"}
+    assert "`banyan status users`" in message["text"]
+
+
+async def test_an_address_keeps_what_waits_for_it_when_its_events_change(
+    alerts: Alerts, receiver: Receiver
+) -> None:
+    receiver.hang = True
+    alerts.configure([Alert(receiver.url, EVERYTHING)])
+    alerts.tell(REVERT)
+    await receiver.messages(1)
+    receiver.hang = False
+    alerts.configure([Alert(receiver.url, ("revert",), "slack")])
+    assert len(await receiver.messages(2)) == 2
+    await until(alerts, "delivered")
+    alerts.configure([])
+    assert alerts.counts["dropped_removed"] == 0
+
+
+def test_no_secret_is_in_what_a_log_would_show_of_a_webhook() -> None:
+    shown = repr(Alert("https://hooks.example/T0/secret", EVERYTHING, secret=SECRET))
+    assert "secret" not in shown
+    assert SECRET not in shown
+
+
 async def test_a_text_that_cannot_be_written_is_dropped_and_nothing_else(
     alerts: Alerts, receiver: Receiver
 ) -> None:
