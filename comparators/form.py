@@ -52,19 +52,20 @@ def load_form(text: str) -> dict[str, Any] | Unreadable:
 
 def load_ndjson(data: bytes) -> list[Any] | Unreadable:
     """The values of the lines, empty lines aside."""
-    values = []
-    for number, line in enumerate(data.replace(b"\x1e", b"").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        loaded = load_json(line)
-        if isinstance(loaded, NotJson):
-            return Unreadable(f"line {number}: {loaded.reason}")
-        values.append(loaded.value)
-    return values
+    lines = _ndjson_lines(data)
+    return lines if isinstance(lines, Unreadable) else [value for _, value in lines]
 
 
 def ndjson_as_json(data: bytes) -> bytes | Unreadable:
     """The lines as the items of one JSON array, each of them JSON by itself."""
+    lines = _ndjson_lines(data)
+    if isinstance(lines, Unreadable):
+        return lines
+    return b"[" + b",".join(line.removeprefix(BOM) for line, _ in lines) + b"]"
+
+
+def _ndjson_lines(data: bytes) -> list[tuple[bytes, Any]] | Unreadable:
+    """Each line that is not empty, with its value."""
     lines = []
     for number, line in enumerate(data.replace(b"\x1e", b"").split(b"\n"), start=1):
         if not line.strip():
@@ -72,8 +73,8 @@ def ndjson_as_json(data: bytes) -> bytes | Unreadable:
         loaded = load_json(line)
         if isinstance(loaded, NotJson):
             return Unreadable(f"line {number}: {loaded.reason}")
-        lines.append(line.removeprefix(BOM))
-    return b"[" + b",".join(lines) + b"]"
+        lines.append((line, loaded.value))
+    return lines
 
 
 def load_multipart(content_type: str, data: bytes) -> list[Part] | Unreadable:
