@@ -162,11 +162,30 @@ async def test_one_that_hangs_holds_up_no_other(alerts: Alerts, receiver: Receiv
     assert len(receiver.got) >= 1
 
 
-async def test_a_queue_is_bounded_and_what_is_dropped_is_counted(alerts: Alerts) -> None:
-    alerts.configure([Alert("http://127.0.0.1:1", EVERYTHING)])
-    for _ in range(MAX_QUEUED + 7):
-        alerts.tell(REVERT)
+async def test_a_wish_to_wait_is_followed(alerts: Alerts, receiver: Receiver) -> None:
+    receiver.answers = [status(503, **{"Retry-After": "1"})]
+    alerts.configure([Alert(receiver.url, EVERYTHING)])
+    alerts.tell(REVERT)
+    await receiver.messages(1)
+    first_at = asyncio.get_running_loop().time()
+    await receiver.messages(2)
+    assert asyncio.get_running_loop().time() - first_at > 0.9
+
+
+async def test_a_queue_is_bounded_the_oldest_are_dropped_and_counted(
+    receiver: Receiver,
+) -> None:
+    alerts = Alerts(structlog.get_logger(), QUICK)
+    alerts.configure([Alert(receiver.url, EVERYTHING)])
+    for number in range(MAX_QUEUED + 7):
+        alerts.tell(Notice(float(number), "revert", "users", "title", "text"))
     assert alerts.counts["dropped_queue"] == 7
+    delivering = asyncio.create_task(alerts.run())
+    messages = await receiver.messages(MAX_QUEUED)
+    assert messages[0]["at"] == "1970-01-01T00:00:07Z"
+    assert len(messages) == MAX_QUEUED
+    delivering.cancel()
+    await soon(asyncio.wait([delivering]), "the end")
 
 
 async def test_it_is_given_up_in_the_end(receiver: Receiver) -> None:
