@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -23,6 +24,7 @@ ROUTE = "/shop/*: {{phase: {phase}, name: shop, sticky: 'header:X-Client', rever
 CONFIG = """
 listen: 127.0.0.1:0
 admin: {{listen: 127.0.0.1:0}}
+workers: {workers}
 state: sqlite:state.db
 backends: {{legacy: {legacy}, new: {new}}}
 routes:
@@ -41,12 +43,16 @@ class Shop:
         self.numbers = itertools.count()
         self.asked = 0
         self.wrong = 0  # answers that clients saw
+        self.wrong_at = 0.0  # the last of them
         self.failed = 0
         legacy.handler = new.handler = replying(RIGHT)
 
-    def config(self, phase: str, revert: str = "{}", route: str = ROUTE) -> str:
+    def config(self, phase: str, revert: str = "{}", route: str = ROUTE, workers: int = 1) -> str:
         return CONFIG.format(
-            legacy=self.legacy.url, new=self.new.url, route=route.format(phase=phase, revert=revert)
+            legacy=self.legacy.url,
+            new=self.new.url,
+            workers=workers,
+            route=route.format(phase=phase, revert=revert),
         )
 
     def serving(self, phase: str, revert: str = "{}") -> Serving:
@@ -65,7 +71,9 @@ class Shop:
                     url = f"http://{host}:{port}/shop/{number}"
                     async with session.get(url, headers={"X-Client": str(number)}) as answer:
                         body = await answer.read()
-                        self.wrong += body == WRONG
+                        if body == WRONG:
+                            self.wrong += 1
+                            self.wrong_at = time.time()
                         self.failed += answer.status != 200
 
             await asyncio.gather(*(client() for _ in range(CLIENTS)))
@@ -128,6 +136,25 @@ async def test_wrong_answers_are_taken_back(shop: Shop, one_in: int, most: int) 
         seen = shop.wrong
         await shop.visit(serving, lambda: False, most=200)
         assert shop.wrong == seen
+        assert shop.failed == 0
+
+
+async def test_the_evidence_of_four_workers_is_one_and_its_revert_reaches_all(shop: Shop) -> None:
+    async with Serving(shop.directory, shop.config("50%", workers=4)) as serving:
+        await shop.visit(serving, lambda: False, most=200)
+        shop.new.handler = bad_in(10, replying(WRONG))
+        route = await reverted(shop, serving)
+        await shop.visit(serving, lambda: False, most=400)
+        reverted_at = datetime.fromisoformat(route["revert"]["at"]).timestamp()
+        late_s = shop.wrong_at - reverted_at
+        print(f"{shop.wrong} seen, the last {late_s:+.3f} s after the revert")
+        assert shop.wrong > 0
+        assert late_s < 1.0
+        workers = (await serving.admin("/readyz"))["workers"]
+        assert len({worker["revision"] for worker in workers}) == 1
+        assert len(workers) == 4
+        lines = (await serving.admin("/api/v1/history?route=shop"))["history"]
+        assert [line["kind"] for line in lines] == ["revert"]
         assert shop.failed == 0
 
 
