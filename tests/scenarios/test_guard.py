@@ -190,11 +190,11 @@ async def test_a_client_that_repeats_is_one_trial(shop: Shop) -> None:
 
 
 async def compared(serving: Serving, count: int) -> dict[str, Any]:
-    """The route once so many pairs were compared, and some are evidence."""
+    """The route once so many pairs were compared or skipped, and some are evidence."""
     return await asked_until(
         lambda: serving.route("shop"),
         lambda route: (
-            route["window"]["comparisons"] >= count
+            route["window"]["comparisons"] + sum(route["window"]["skipped"].values()) >= count
             and ": 0 of the" not in route["verdict"]["evidence"]
         ),
         f"{count} pairs",
