@@ -119,7 +119,10 @@ def _may_repeat_keys(data: bytes, value: Any) -> bool:
         ends = len(_KEY_END.findall(data))
     else:
         ends = data.count(b'":')
-    return ends != orjson.dumps(value).count(b'":')
+    try:
+        return ends != orjson.dumps(value).count(b'":')
+    except orjson.JSONEncodeError:
+        return True  # orjson reads what nests four times as deep as what it writes
 
 
 def _load_exactly(data: bytes) -> Json | NotJson:

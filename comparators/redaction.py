@@ -29,6 +29,7 @@ from comparators.secrets import is_secret_name, secret_spans
 MARK: Final = "redacted:"
 ANY_LENGTH: Final = 1 << 31  # of a path
 MAX_DEPTH: Final = 200  # of what is shown or kept; deeper values are named only
+NESTED_DEEPER: Final = "(nested deeper)"
 
 # What a terminal, a log or a page could take for something else: control characters, overrides of
 # the direction of text, the separators of lines and paragraphs, lone surrogates.
@@ -291,7 +292,7 @@ class Redactor:
             elif isinstance(each, str):
                 into[at] = self.text(each)
             elif depth >= MAX_DEPTH and isinstance(each, dict | list | tuple):
-                into[at] = "(nested deeper)"
+                into[at] = NESTED_DEEPER
             elif isinstance(each, dict):
                 made: dict[str, Any] = {}
                 into[at] = made

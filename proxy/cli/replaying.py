@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from comparators.model import Answer
+from comparators.redaction import NESTED_DEEPER
 from proxy.admin.divergences import WholeDivergence
 from proxy.core.divergences import Divergence, RecordedAnswer
 
@@ -99,6 +100,8 @@ def _recorded_pair(found: WholeDivergence) -> Pair:
         missing = "the answers were not recorded"
     elif found.legacy_answer.body is None or found.new_answer.body is None:
         missing = "a body was not recorded"
+    elif NESTED_DEEPER in found.legacy_answer.body or NESTED_DEEPER in found.new_answer.body:
+        missing = "a body is nested too deep to be recorded whole"
     return Pair(
         name=found.id,
         method=found.method,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from comparators.redaction import Redactor
 from proxy.admin.divergences import whole
 from proxy.cli.compare import command
 from proxy.core.divergences import Divergence, RecordedAnswer, SideRecord
@@ -123,19 +124,22 @@ def test_only_a_route_is_replayed(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_replayed_is_counted(tmp_path: Path) -> None:
+    deep = Redactor(b"k" * 32).body("[" * 1000 + "1" + "]" * 1000, "json")
     path = export(
         tmp_path,
         recorded(1, 1, 2, "$", new=SideRecord(0, 1.0, "timeout"), new_answer=None),
         recorded(2, 1, 2, "$", new_answer=None),
         recorded(3, 1, 2, "$", new_answer=RecordedAnswer(200, JSON, None)),
         recorded(4, 1, 2, "$", route="gone"),
+        recorded(5, 1, 2, "$", new_answer=RecordedAnswer(200, JSON, deep)),
     )
     found = data(replay(tmp_path, path, "--json"))
-    assert (found["pairs"], found["replayed"]) == (4, 0)
+    assert (found["pairs"], found["replayed"]) == (5, 0)
     assert found["not_replayed"] == {
         "a side gave no answer": 1,
         "the answers were not recorded": 1,
         "a body was not recorded": 1,
+        "a body is nested too deep to be recorded whole": 1,
         "no route gone in the configuration compares": 1,
     }
 

@@ -13,6 +13,7 @@ from comparators import Answer, Comparison, Kind, Outcome, Rules, compare, compi
 from comparators.decode import MAX_BYTES, decode_content
 from comparators.json import Json, NotJson, load_json
 from comparators.model import MAX_DIFFERENCES
+from comparators.redaction import Redactor
 
 JSON = (("Content-Type", "application/json"),)
 
@@ -138,18 +139,22 @@ def test_what_json_distinguishes_is_distinguished(one: str, other: str, same: bo
         assert (found.outcome is Outcome.EQUAL) == same, found
 
 
-DEEP = 10_000
+# Each side of what orjson writes (254) and reads (1024), of the stack (1000), and far beyond.
+DEPTHS = [127, 128, 200, 254, 255, 512, 990, 1000, 1023, 1024, 1025, 10_000]
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
-def test_ten_thousand_levels_are_compared(opening: str, closing: str) -> None:
+def test_any_depth_is_compared(opening: str, closing: str, depth: int) -> None:
     def deep(core: str) -> Answer:
-        return typed(opening * DEEP + core + closing * DEEP)
+        return typed(opening * depth + core + closing * depth)
 
     assert compared(deep("1"), deep(" 1")).outcome is Outcome.EQUAL
     found = compared(deep("1"), deep("2"))
     assert [each.kind for each in found.differences] == [Kind.VALUE]
-    assert isinstance(load_json(opening.encode() * DEEP), NotJson)
+    assert found.outcome is Outcome.DIVERGENT
+    assert isinstance(load_json(opening.encode() * depth), NotJson)
+    assert Redactor(b"k" * 32).body(opening * depth + "1" + closing * depth, "json")
 
 
 @pytest.mark.parametrize("body", [b"{", b"nope", b"[1,]", b'{"a"}', b"\xff", b'["\x01"', b"1 2"])
