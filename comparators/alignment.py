@@ -6,6 +6,7 @@ bound items are paired in their order, and the result says so. With the sides ex
 items belong together.
 """
 
+import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,11 @@ from comparators.subsequence import common_subsequence
 KEYS: Final = ("id", "key", "uuid", "name")  # by which items are matched if nothing else is said
 MAX_NEAREST: Final = 12  # items left on each side
 MAX_NEAREST_BYTES: Final = 16 << 10
+MAX_NEAREST_DEPTH: Final = 32
 MAX_UNDER_RULES: Final = 10_000  # pairs of items that are compared to find those that are equal
+
+# It warns of each pair in which it gives up looking, hundreds of times for one body.
+logging.getLogger("deepdiff.diff").setLevel(logging.ERROR)
 
 Place = tuple[int, Any]
 Items = list[Place]
@@ -160,8 +165,7 @@ def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
     """Pairs of what is left, the most alike first; whether it was too much for that."""
     if not one or not other:
         return [], one, other, False
-    size = sum(len(repr(each)) for _, each in (*one, *other)) if len(one) <= MAX_NEAREST else 0
-    if len(one) > MAX_NEAREST or len(other) > MAX_NEAREST or size > MAX_NEAREST_BYTES:
+    if max(len(one), len(other)) > MAX_NEAREST or _is_too_much([*one, *other]):
         one, other = sorted(one, key=_index), sorted(other, key=_index)
         common = min(len(one), len(other))
         pairs = list(zip(one[:common], other[:common], strict=True))
@@ -178,6 +182,27 @@ def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
             left_other.discard(j)
             found.append((one[i], other[j]))
     return found, [one[i] for i in left_one], [other[j] for j in left_other], False
+
+
+def _is_too_much(items: Items) -> bool:
+    """Whether it would take DeepDiff too long to find the most alike of them."""
+    # The depth first: what is very deep has no repr.
+    return (
+        any(_is_deep(each) for _, each in items)
+        or sum(len(repr(each)) for _, each in items) > MAX_NEAREST_BYTES
+    )
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_NEAREST_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def _distance(one: Any, other: Any) -> float:

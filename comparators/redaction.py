@@ -330,7 +330,8 @@ class Redactor:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float | Decimal):
-            size: Any = abs(value)
+            # Not abs(): that of a Decimal rounds, and overflows.
+            size: Any = value.copy_abs() if isinstance(value, Decimal) else abs(value)
             try:
                 if not _SMALLEST_NUMBER <= size < _LARGEST_NUMBER:
                     return value

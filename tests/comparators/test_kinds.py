@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import zlib
 from typing import Any
 
@@ -155,6 +156,30 @@ def test_any_depth_is_compared(opening: str, closing: str, depth: int) -> None:
     assert found.outcome is Outcome.DIVERGENT
     assert isinstance(load_json(opening.encode() * depth), NotJson)
     assert Redactor(b"k" * 32).body(opening * depth + "1" + closing * depth, "json")
+
+
+def test_deep_items_in_any_order_are_paired_without_looking_for_the_nearest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def items(core: str) -> Answer:
+        inner = (f"{'[' * 400}{core}{n}{']' * 400}" for n in range(10))
+        return typed(f"[{','.join(inner)}]")
+
+    began = time.process_time()
+    found = compared(items("1"), items("2"), unordered=("$",))
+    assert time.process_time() - began < 1.0  # it took ten seconds
+    assert found.outcome is Outcome.DIVERGENT
+    assert found.truncated
+    assert compared(items("1"), items("1"), unordered=("$",)).outcome is Outcome.EQUAL
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "-1e-999999999", "9" * 5000, "1.5e400"])
+def test_a_number_beyond_all_measure_is_compared_and_kept(number: str) -> None:
+    found = compared(typed(f"[{number}]"), typed("[1]"))
+    assert found.outcome is Outcome.DIVERGENT
+    assert Redactor(b"k" * 32).body(f"[{number}]", "json")
+    assert Redactor(b"k" * 32).show(found.differences[0]).legacy
 
 
 @pytest.mark.parametrize("body", [b"{", b"nope", b"[1,]", b'{"a"}', b"\xff", b'["\x01"', b"1 2"])
