@@ -6,7 +6,6 @@ bound items are paired in their order, and the result says so. With the sides ex
 items belong together.
 """
 
-import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,9 +22,6 @@ MAX_NEAREST: Final = 12  # items left on each side
 MAX_NEAREST_BYTES: Final = 16 << 10
 MAX_NEAREST_DEPTH: Final = 32
 MAX_UNDER_RULES: Final = 10_000  # pairs of items that are compared to find those that are equal
-
-# It warns of each pair in which it gives up looking, hundreds of times for one body.
-logging.getLogger("deepdiff.diff").setLevel(logging.ERROR)
 
 Place = tuple[int, Any]
 Items = list[Place]

@@ -5,6 +5,7 @@ comparator that raises, or that takes longer than the caller allows (`OutOfTimeE
 it from outside), is a comparator that failed: never parity.
 """
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -22,6 +23,9 @@ from proxy.observe.custom_host import CustomComparator
 
 MAX_RECORDED_BYTES = 64 << 10
 CUSTOM_TIMEOUT_S = 1.0
+
+# It warns of each two items whose distance it only estimates: a line of log for every one of them.
+logging.getLogger("deepdiff.diff").setLevel(logging.ERROR)
 
 
 class OutOfTimeError(BaseException):

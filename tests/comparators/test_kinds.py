@@ -158,9 +158,7 @@ def test_any_depth_is_compared(opening: str, closing: str, depth: int) -> None:
     assert Redactor(b"k" * 32).body(opening * depth + "1" + closing * depth, "json")
 
 
-def test_deep_items_in_any_order_are_paired_without_looking_for_the_nearest(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_deep_items_in_any_order_are_paired_without_looking_for_the_nearest() -> None:
     def items(core: str) -> Answer:
         inner = (f"{'[' * 400}{core}{n}{']' * 400}" for n in range(10))
         return typed(f"[{','.join(inner)}]")
@@ -171,7 +169,6 @@ def test_deep_items_in_any_order_are_paired_without_looking_for_the_nearest(
     assert found.outcome is Outcome.DIVERGENT
     assert found.truncated
     assert compared(items("1"), items("1"), unordered=("$",)).outcome is Outcome.EQUAL
-    assert caplog.records == []
 
 
 @pytest.mark.parametrize("number", ["1e999999999", "-1e-999999999", "9" * 5000, "1.5e400"])

@@ -1,12 +1,13 @@
 """A comparer as a process: what it says of pairs, what it survives, and what it never lets out."""
 
+import json
 import signal
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from proxy.core.messages import Suspect
+from proxy.core.messages import AnswerRecord, Suspect
 from proxy.core.model import Compare
 from tests.harness.comparer import Comparer, answer, observation, suspect
 
@@ -192,3 +193,20 @@ async def test_a_comparator_of_the_users_own_that_fails_is_never_parity(
         assert failed.detail
         assert (await comparer.result(1)).outcome == "equal"
         assert (await comparer.result(2)).outcome == "divergent"
+
+
+async def test_what_finds_the_nearest_items_fills_no_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def items(by: int) -> AnswerRecord:
+        made = [
+            {"a": [[n + by, [n + by, {"q": [n]}]], {"z": {"y": [n * by]}}], "b": [{"c": [n * by]}]}
+            for n in range(8)
+        ]
+        return answer(json.dumps(made).encode())
+
+    async with Comparer(tmp_path, {"a": Compare(unordered=("$",))}) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(1, items(1), items(5)))
+        assert (await comparer.result()).outcome == "divergent"
+    assert "DeepDiff" not in capfd.readouterr().err
