@@ -85,15 +85,17 @@ class Alerts:
     def configure(self, alerts: Sequence[Alert]) -> None:
         """The webhooks from now on; an address that stays keeps what is queued for it."""
         before = self._hooks
-        left = {alert.url: hook.queue for alert, hook in before.items() if alert not in alerts}
+        # Several may have been at one address: each queue goes on, or is counted.
+        left = [(alert.url, hook.queue) for alert, hook in before.items() if alert not in alerts]
         self._hooks = {}
-        for alert in alerts:
+        for alert in dict.fromkeys(alerts):
             hook = before.get(alert)
             if hook is None:
-                queue = left.pop(alert.url, None)
+                at = next((at for at, (url, _) in enumerate(left) if url == alert.url), None)
+                queue = left.pop(at)[1] if at is not None else None
                 hook = _Hook(alert, queue, self._patience, self.counts, self._log)
             self._hooks[alert] = hook
-        if dropped := sum(map(len, left.values())):
+        if dropped := sum(len(queue) for _, queue in left):
             self.counts["dropped_removed"] += dropped
         self._changed.set()
 
@@ -265,7 +267,7 @@ def low_coverage(route: str, coverage: float, wanted: float, now: float) -> Noti
         route,
         f"{route} cannot advance: its coverage is low",
         f"{coverage:.2%} of the reads that could be compared were, and `min_coverage` is "
-        f"{wanted:.2%}: `skipped` in `banyan status {route}` says why.",
+        f"{wanted:.2%}: `skipped` in `banyan status --route {route} --json` says why.",
         {"coverage": f"{coverage:.2%}", "min_coverage": f"{wanted:.2%}"},
     )
 

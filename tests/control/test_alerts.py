@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 import pytest_asyncio
 import structlog
 from aiohttp import web
+from click.testing import CliRunner
 
+from proxy.cli.status import command as status_command
 from proxy.config import Alert, Finding
 from proxy.control.alerts import (
     MAX_QUEUED,
@@ -274,7 +277,12 @@ async def test_low_coverage_is_told(alerts: Alerts, receiver: Receiver) -> None:
     (message,) = await receiver.messages(1)
     assert (message["event"], message["route"]) == ("advance", "users")
     assert message["fields"] == {"coverage": "12.50%", "min_coverage": "50.00%"}
-    assert "`banyan status users`" in message["text"]
+    # What it tells people to run is a command there is.
+    named = re.search("`banyan status ([^`]+)`", message["text"])
+    assert named is not None
+    asked = [*named[1].split(), "--admin", "http://127.0.0.1:1"]
+    ran = await asyncio.to_thread(CliRunner().invoke, status_command, asked)
+    assert ran.exit_code == 1, ran.output  # nobody is there; bad usage would be 2
 
 
 async def test_an_address_keeps_what_waits_for_it_when_its_events_change(
@@ -290,6 +298,24 @@ async def test_an_address_keeps_what_waits_for_it_when_its_events_change(
     await until(alerts, "delivered")
     alerts.configure([])
     assert alerts.counts["dropped_removed"] == 0
+
+
+async def test_of_two_at_one_address_each_queue_goes_on_or_is_counted(
+    receiver: Receiver,
+) -> None:
+    alerts = Alerts(structlog.get_logger(), QUICK)
+    two = [Alert(receiver.url, ("revert",)), Alert(receiver.url, ("revert", "config"))]
+    alerts.configure(two)
+    alerts.tell(REVERT)
+    one = Alert(receiver.url, EVERYTHING)
+    alerts.configure([one, one])
+    assert alerts.counts == {"dropped_removed": 1}
+    delivering = asyncio.create_task(alerts.run())
+    await receiver.messages(1)
+    await until(alerts, "delivered")
+    assert alerts.counts == {"dropped_removed": 1, "delivered": 1}
+    delivering.cancel()
+    await soon(asyncio.wait([delivering]), "the end")
 
 
 def test_no_secret_is_in_what_a_log_would_show_of_a_webhook() -> None:
