@@ -19,7 +19,7 @@ from proxy.core.guard import SLOT_S, RouteGuard, Verdict
 from proxy.core.ladder import Progress, Shortage, needs, next_step
 from proxy.core.messages import Counts, Observation, Report
 from proxy.core.model import Phase, Route, RouteState
-from proxy.core.policy import Advance, Revert
+from proxy.core.policy import Revert
 from proxy.observe.assessing import Assessment
 from proxy.store.records import Record
 
@@ -183,9 +183,12 @@ class Guard:
         step = next_step(policy.advance, record.effective)
         if step is None:
             return None
-        return step.phase, "; ".join(self._needs(name, record, policy, now))
+        verdict, coverage = self.verdict(name), self._covered(name, record, now)
+        return step.phase, "; ".join(self._needs(name, record, policy, verdict, coverage))
 
-    def _needs(self, name: str, record: Record, policy: Policy, now: float) -> list[str]:
+    def _needs(
+        self, name: str, record: Record, policy: Policy, verdict: Verdict, coverage: float | None
+    ) -> list[str]:
         assert policy.advance is not None
         if record.latch is not None:
             return ["a resume: the route was reverted"]
@@ -195,19 +198,20 @@ class Guard:
         cooldown_s = 0.0
         if record.resumed_at is not None and policy.revert is not None:
             cooldown_s = record.resumed_at + policy.revert.cooldown_s - time.time()
-        coverage = (
-            self._coverage(name, now) if record.effective.progress in range(-1, 101) else None
-        )
         return list(
             needs(
                 policy.advance,
                 record.effective,
                 progress,
-                self.verdict(name),
+                verdict,
                 coverage,
                 cooldown_s,
             )
         )
+
+    def _covered(self, name: str, record: Record, now: float) -> float | None:
+        """The coverage of a route; None in a phase that compares nothing."""
+        return self._coverage(name, now) if record.effective.progress in range(-1, 101) else None
 
     # At work
 
@@ -255,10 +259,15 @@ class Guard:
                 continue
             if verdict.state == "passing":
                 judge.healthy_s += passed_s
-            self._watch_coverage(name, judge, policy.advance, now, passed_s)
+            coverage = self._covered(name, record, now)
             phase, digest, _ = judge.key
-            missing = self._needs(name, record, policy, now)
+            missing = self._needs(name, record, policy, verdict, coverage)
             step = next_step(policy.advance, phase)
+            if step is not None and coverage is not None:
+                # Low coverage that lasts is told once, until it is good again or the phase another.
+                wanted = policy.advance.min_coverage
+                if judge.uncovered.is_to_be_told(coverage < wanted, passed_s):
+                    self._tell_low(name, coverage, wanted)
             if step is not None and not missing:
                 self._submit(Judged(name, phase, digest, "climb", verdict.evidence))
             elif now - judge.saved_at >= SAVE_PROGRESS_S:
@@ -266,16 +275,6 @@ class Guard:
                 progress = _progress(judge)
                 if progress != record.progress:
                     self._submit(Judged(name, phase, digest, "progress", progress=progress))
-
-    def _watch_coverage(
-        self, name: str, judge: _Judge, ladder: Advance, now: float, passed_s: float
-    ) -> None:
-        """Low coverage that lasts is told once, until it is good again or the phase another."""
-        coverage = self._coverage(name, now) if judge.compares else None
-        if coverage is None or next_step(ladder, judge.key[0]) is None:
-            return
-        if judge.uncovered.is_to_be_told(coverage < ladder.min_coverage, passed_s):
-            self._tell_low(name, coverage, ladder.min_coverage)
 
     def _judge(self, name: str, now: float) -> _Judge | None:
         """The judge of the route's present phase, made where there is none; None: no evidence."""
