@@ -23,13 +23,15 @@ _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
 
 def take_short_turns() -> None:
     """For this process and the threads that it starts. Where it is not allowed, nothing changes."""
+    before = os.nice(0)
+    nice = max(before, NICE)  # who was started with less weight keeps that
     number = _SCHED_SETATTR.get(platform.machine())
     if number is not None:
         size = _ATTRIBUTES.size
-        attributes = _ATTRIBUTES.pack(size, os.SCHED_BATCH, 0, NICE, 0, SLICE_NS, 0, 0)
+        attributes = _ATTRIBUTES.pack(size, os.SCHED_BATCH, 0, nice, 0, SLICE_NS, 0, 0)
         libc = ctypes.CDLL(None)
         if libc.syscall(ctypes.c_long(number), 0, ctypes.c_char_p(attributes), 0) == 0:
             return
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        os.nice(NICE - os.nice(0))
+        os.nice(nice - before)
