@@ -58,12 +58,15 @@ async def asked_until(
     within_s: float = DEADLINE_S,
 ) -> T:
     """Ask what only answers (an API) again and again; the first answer that is enough."""
-    end = time.monotonic() + within_s
-    while not enough(answer := await ask()):
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {within_s} s: {what or enough}; but {answer}")
-        await asyncio.sleep(0.02)
-    return answer
+    answer: T | str = "no answer at all"
+    try:
+        async with asyncio.timeout(within_s):
+            while not enough(found := await ask()):
+                answer = found
+                await asyncio.sleep(0.02)
+            return found
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s} s: {what or enough}; but {answer}") from None
 
 
 async def soon(awaitable: Awaitable[T], what: str = "", within_s: float = DEADLINE_S) -> T:
