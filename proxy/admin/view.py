@@ -59,6 +59,7 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     revert: Revert | None = None
     advance: Advance | None = None
     ready_at: datetime | None = None  # when it was told to be ready to be removed
+    stale: bool = False  # another replica's newer file declares it otherwise
     window: Window = Window()
     verdict: Verdict
 
@@ -113,6 +114,15 @@ class WorkerView(msgspec.Struct, frozen=True):
     compiled: bool = False  # whether its data plane is C extensions
 
 
+class ReplicaView(msgspec.Struct, frozen=True):
+    """One of those that share the state store; `leading`: its file is the newest."""
+
+    id: str
+    name: str
+    this: bool
+    leading: bool
+
+
 class ReadyView(msgspec.Struct, frozen=True):
     """Readiness: `unready` names the reasons why no client can be answered rightly.
 
@@ -125,6 +135,7 @@ class ReadyView(msgspec.Struct, frozen=True):
     unready: tuple[str, ...]
     workers: tuple[WorkerView, ...]
     degraded: tuple[str, ...] = ()
+    replicas: tuple[ReplicaView, ...] = ()
 
     @classmethod
     def of(
@@ -132,15 +143,17 @@ class ReadyView(msgspec.Struct, frozen=True):
         workers: Sequence[WorkerView],
         unready: Sequence[str] = (),
         degraded: Sequence[str] = (),
+        replicas: tuple[ReplicaView, ...] = (),
     ) -> "ReadyView":
         """The readiness that follows from the workers and the controller's own reasons."""
         reasons = list(unready)
         if not any(worker.serving for worker in workers):
             reasons.append("no worker is serving")
         if reasons:
-            return cls("unready", tuple(reasons), tuple(workers), tuple(degraded))
+            return cls("unready", tuple(reasons), tuple(workers), tuple(degraded), replicas)
         worse = bool(degraded) or any(worker.degraded for worker in workers)
-        return cls("degraded" if worse else "ready", (), tuple(workers), tuple(degraded))
+        status: Literal["ready", "degraded"] = "degraded" if worse else "ready"
+        return cls(status, (), tuple(workers), tuple(degraded), replicas)
 
 
 class AdminView(Protocol):

@@ -189,6 +189,8 @@ def _phase(route: Mapping[str, Any]) -> Text:
         lines.append(Text(f"pending {route['pending']['to']}", "yellow"))
     if route["revert"]:
         lines.append(Text("reverted, LATCHED", "bold red"))
+    if route.get("stale"):
+        lines.append(Text("CONFIG_STALE", "yellow"))
     if route["held"]:
         lines.append(Text("held", "cyan"))
     lines += [Text(f"missed: {side}", "bold red") for side in route["missed"]]

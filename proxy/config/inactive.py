@@ -15,16 +15,11 @@ NOT_ACTIVE: dict[tuple[str, ...], str] = {
     ("admin", "tokens_file"): "the admin API knows no tokens, keep it on loopback",
 }
 
-REDIS = "redis is not used yet: state is kept in .banyan/state.db, by each machine for itself"
-
 
 def inactive_keys(value: Mapping[str, Any], places: Places) -> Iterator[Finding]:
     """A warning for each key that is set away from its default and does nothing yet."""
     for path in NOT_ACTIVE:
         yield from _inactive(value, path, places)
-    state = value.get("state")
-    if isinstance(state, str) and state.startswith("redis"):
-        yield places.finding("NOT_ACTIVE", ("state",), REDIS)
 
 
 def _inactive(value: Mapping[str, Any], path: tuple[str, ...], places: Places) -> Iterator[Finding]:

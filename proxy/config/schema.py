@@ -299,7 +299,7 @@ class FileModel(Section):
     listen: t.Listen = setting("127.0.0.1:8080", "host:port, [v6]:port or unix:/path")
     workers: Annotated[int, t.Workers()] = setting(1, "data-plane processes; auto: one per core")
     comparers: Annotated[int, t.Whole(1, 256)] = setting(1, "comparison processes")
-    state: t.StateUrl = setting("sqlite:.banyan/state.db", "sqlite:PATH or redis://host:port/db")
+    state: t.StateUrl = setting("sqlite:.banyan/state.db", "sqlite:PATH, or redis://host:port/db")
     admin: AdminModel = setting({}, "the admin API")
     tls: ServerTlsModel | None = setting(None, "TLS of the listener; null is plain HTTP")
     limits: LimitsModel = setting({}, "bounds of the client side")

@@ -248,11 +248,14 @@ def parse_listen(value: object) -> Address:
     return parse_address(as_text(value, LISTEN_LEGAL))
 
 
+REDIS_PATTERN = r"rediss?://[^\s/]+(/[0-9]{0,3})?(\?\S+)?|unix://[^\s/]*/\S+"
+
+
 def parse_state(value: object) -> str:
-    legal = "sqlite:PATH or redis://host:port/db"
+    legal = "sqlite:PATH, redis://host:port/db or unix:///path/of/redis.sock?db=0"
     text = as_text(value, legal)
     if (text.startswith("sqlite:") and len(text) > 7 and "\0" not in text) or re.fullmatch(
-        r"rediss?://[^\s/]+(?:/[0-9]{0,3})?", text
+        REDIS_PATTERN, text
     ):
         return text
     raise ValueError(f"is not a state store; legal is {legal}")
@@ -406,9 +409,7 @@ BackendUrl = Annotated[
 WebUrl = Annotated[str, PlainValidator(parse_web_url), text_schema(r"https?://\S+")]
 Network = Annotated[str, PlainValidator(parse_network), text_schema(r"[0-9A-Fa-f:.]+(/[0-9]+)?")]
 Listen = Annotated[Address, PlainValidator(parse_listen), text_schema(r".*:[0-9]{1,5}|unix:/.+")]
-StateUrl = Annotated[
-    str, PlainValidator(parse_state), text_schema(r"sqlite:.+|rediss?://[^\s/]+(/[0-9]{0,3})?")
-]
+StateUrl = Annotated[str, PlainValidator(parse_state), text_schema(f"sqlite:.+|{REDIS_PATTERN}")]
 File = Annotated[str, PlainValidator(parse_file), text_schema(r".+")]
 UrlPath = Annotated[str, PlainValidator(parse_url_path), text_schema(r"/[!-~]*")]
 Rewrite = Annotated[str, PlainValidator(parse_rewrite), text_schema(r"/.*")]

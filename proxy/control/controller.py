@@ -10,8 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import random
-import secrets
 import signal
 import socket
 import sys
@@ -25,18 +23,21 @@ import uvloop
 from aiohttp import web
 
 from proxy.admin.app import make_app
-from proxy.config import Config, Finding, Loaded, changes_for_restart, lint, load_bytes
+from proxy.config import Config, Finding, Loaded, changes_for_restart, lint
 from proxy.control.alerts import Alerts, notice_of, refused_edit
 from proxy.control.commands import Commands
 from proxy.control.comparers import Comparers, ruleset_of
+from proxy.control.copies import FIRST, LAST_GOOD, Copies
 from proxy.control.evidence import Evidence
 from proxy.control.guarding import Guard
 from proxy.control.health import HealthChecks
 from proxy.control.ledger import Ledger
 from proxy.control.link import LinkServer, WorkerLink
+from proxy.control.pooling import Pooling
 from proxy.control.reload import Reloader
 from proxy.control.roster import Roster
 from proxy.control.steering import Policy
+from proxy.control.stores import Stores, installation_key
 from proxy.control.turns import take_short_turns
 from proxy.control.view import ControllerView
 from proxy.control.world import (
@@ -67,16 +68,10 @@ from proxy.observe.logging import configure_logging
 from proxy.observe.metrics import Aggregator
 from proxy.observe.observations import Observations
 from proxy.observe.tracing import Traces
-from proxy.store.divergences import DivergenceStore, StoreBounds
-from proxy.store.divergences_sqlite import SqliteDivergences
 from proxy.store.records import Transition
-from proxy.store.redaction import redaction_key
 from proxy.store.state import StoreError
 
-FIRST_NAME = "first.yaml"  # as the launcher read it
-LAST_GOOD_NAME = "last-good.yaml"
 ADMIN_SHUTDOWN_S = 1.0
-DIVERGENCES_NAME = "divergences.db"
 STATE_WITHIN_S = 5.0  # then the file is read all the same, so that its errors are told
 
 log = structlog.get_logger("proxy.control")
@@ -88,9 +83,13 @@ class Controller:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._path = Path(options.config)
-        self._runtime = Path(options.runtime)
-        self._key = _redaction_key(Path(options.state).parent)
-        self._first: Config | None = None  # of the launcher's life: some keys need a restart
+        self._key = installation_key(Path(options.state).parent)
+        self._copies = Copies(Path(options.runtime), self._path)
+        # Of the launcher's life: some keys need a restart.
+        self._first = self._copies.kept(FIRST)
+        if self._first is None:
+            raise StoreError("the launcher's copy of the configuration cannot be read")
+        stores = Stores.of(self._first, Path(options.state), options.replica)
         self._read: tuple[Config, list[Finding]] | None = None  # and not in force yet
         self._is_ready = False
         self._full: tuple[int, bytes] | None = None  # of a revision
@@ -106,11 +105,18 @@ class Controller:
             self._ask_again,
             self._trace,
             self._guard.assessed,
-            self._open_divergences,
+            stores.divergences,
         )
         self._comparers = Comparers(options.comparers, self._evidence.compared)
         self._link = LinkServer(options.slots, self)
-        self._ledger = Ledger(options.slots, Path(options.state), self._publish, told=self._moved)
+        self._ledger = Ledger(
+            options.slots, stores.state, stores.snapshot, self._publish, self._moved, self._heard
+        )
+        self._pooling: Pooling | None = None
+        if stores.url is not None:
+            self._pooling = Pooling(
+                self._guard.pool, self._guard.heard, stores.evidence, stores.replica
+            )
         self._health = HealthChecks(self._health_changed)
         self._reloader = Reloader(self._path, self._loaded, self._refused)
         self._view = ControllerView(
@@ -125,6 +131,7 @@ class Controller:
             self._guard,
             Commands(self._ledger, self._key, self._guard.verdict),
             self._alerts.counts,
+            self._pooling.counts if self._pooling is not None else {},
         )
 
     async def run(self) -> None:
@@ -150,7 +157,11 @@ class Controller:
                 group.create_task(self._traces.run()),
                 group.create_task(self._serve_admin(admin)),
             ]
+            if self._pooling is not None:
+                tasks.append(group.create_task(self._pooling.run()))
             await stopping.wait()
+            # Told to stop while workers serve on, it will be started again.
+            self._ledger.leaves = not self._link.workers
             for task in tasks:
                 task.cancel()
         log.info("controller ends")
@@ -175,7 +186,7 @@ class Controller:
         configure_logging("controller", config.telemetry.log_format)
         self._read = (config, findings)
         self._view.read()
-        self._keep(data, LAST_GOOD_NAME)
+        self._copies.keep(data, LAST_GOOD)
         self._submit(config, forced=asked)
         self._tell_what_is_in_force()
 
@@ -203,8 +214,6 @@ class Controller:
                 if record.latch is not None
             }
             findings += lint(config, before, missed, latched)
-        if self._first is None:
-            self._first = self._kept(FIRST_NAME)
         if self._first is not None:
             findings += changes_for_restart(self._first, config)
         return findings
@@ -222,25 +231,9 @@ class Controller:
 
     def _use_the_last_good_one(self) -> None:
         """This controller is new and the file is bad: what the one before it had is used."""
-        config = self._kept(LAST_GOOD_NAME)
+        config = self._copies.kept(LAST_GOOD)
         if config is not None:
             self._submit(config, forced=False)
-
-    def _kept(self, name: str) -> Config | None:
-        """A copy of the file, checked again: the directory is private, its age is not known."""
-        try:
-            data = (self._runtime / name).read_bytes()
-        except OSError:
-            return None
-        return load_bytes(data, self._path, os.environ).config
-
-    def _keep(self, data: bytes, name: str) -> None:
-        fresh = self._runtime / f"{name}.new"
-        try:
-            fresh.write_bytes(data)
-            fresh.replace(self._runtime / name)
-        except OSError as error:
-            log.error("copy of the configuration not kept", copy=name, reason=str(error))
 
     def _submit(self, config: Config, forced: bool) -> None:
         self._ledger.submit(
@@ -380,6 +373,19 @@ class Controller:
         if (notice := notice_of(line)) is not None:
             self._alerts.tell(notice)
 
+    def _heard(self, line: Transition) -> None:
+        """Another replica moved a route: it has told those who are to be alerted."""
+        log.info(
+            "route changed by another replica",
+            route=line.route,
+            what=line.kind,
+            before=line.before,
+            after=line.after,
+            by=line.by,
+            reason=line.reason,
+        )
+        self._view.moved(line, elsewhere=True)
+
     def _coverage(self, route: str, now: float) -> float | None:
         return self._counts.window(route, now).coverage
 
@@ -388,10 +394,6 @@ class Controller:
     def _ask_again(self, slot: int, question: AskAgain) -> bool:
         worker = self._link.workers.get(slot)
         return worker is not None and worker.ask(question)
-
-    async def _open_divergences(self) -> DivergenceStore:
-        path = Path(self._options.state).with_name(DIVERGENCES_NAME)
-        return await SqliteDivergences.open(path, StoreBounds(), random.random)
 
     async def _serve_admin(self, admin: socket.socket) -> None:
         app = make_app(self._view, self._options.admin_host)
@@ -402,15 +404,6 @@ class Controller:
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
-
-
-def _redaction_key(directory: Path) -> bytes:
-    """The installation's key; one for this life of the controller where it cannot be kept."""
-    try:
-        return redaction_key(directory)
-    except StoreError as error:
-        log.error("hashes of redacted values change at each restart", reason=str(error))
-        return secrets.token_bytes(32)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -431,6 +424,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="proxy.control.controller")
     parser.add_argument("--config", required=True)
     parser.add_argument("--state", required=True, help="path of the SQLite store")
+    parser.add_argument("--replica", required=True, help="who this is, in hexadecimal digits")
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--link-fd", type=int, required=True)
     parser.add_argument("--results-fd", type=int, required=True)

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from proxy.control.pooling import Pool, Share
+from proxy.control.replicas import is_warden
 from proxy.control.steering import Policy, is_ready
 from proxy.control.world import Judged, World
 from proxy.core.guard import SLOT_S, RouteGuard, Verdict
@@ -62,6 +64,10 @@ class _Judge:
         self.saved_at = now
         self.uncovered = Shortage()
 
+    def share(self, route: str) -> Share:
+        """An empty one, of what is judged here."""
+        return Share(route, *self.key)
+
 
 class _Held(NamedTuple):
     """A pair that was compared, and waits for what was reported of its time."""
@@ -90,12 +96,14 @@ class Guard:
         self._judges: dict[str, _Judge] = {}
         self._dirty: set[str] = set()
         self._held: deque[_Held] = deque()
+        self.pool = Pool()
         self._reported_at: dict[int, float] = {}  # by slot
         self._climbed_at = 0.0
 
     def use(self, world: World) -> None:
         """What is in force now; routes that have left it are forgotten."""
         self._world = world
+        self.pool.is_open = len(world.stored.replicas) > 1
         for name in [name for name in self._judges if name not in world.routes]:
             del self._judges[name]
 
@@ -117,10 +125,24 @@ class Guard:
                 continue  # it began in another phase
             judge.guard.compared(at, equal, new_failed)
             judge.guard.asked(at, fine, failed)
-        judge.guard.took(
-            time.time(), counts.latency.get("legacy", {}), counts.latency.get("new", {})
-        )
+            self.pool.trial(judge.share(counts.route), slot, (equal, new_failed, fine, failed))
+        legacy, new = counts.latency.get("legacy", {}), counts.latency.get("new", {})
+        judge.guard.took(time.time(), legacy, new)
+        self.pool.took(judge.share(counts.route), legacy, new)
         self._dirty.add(counts.route)
+
+    def heard(self, share: Share) -> None:
+        """What another replica has counted: of the same rules, phase and resume, or nothing."""
+        judge = self._judge(share.route, time.monotonic())
+        if judge is None or judge.key != (share.phase, share.digest, share.resumed_at):
+            return
+        for slot, (equal, divergent, fine, failed) in share.trials.items():
+            at = slot * SLOT_S
+            if at >= judge.guard.began_at:
+                judge.guard.compared(at, equal, divergent)
+                judge.guard.asked(at, fine, failed)
+        judge.guard.took(time.time(), share.legacy, share.new)
+        self._dirty.add(share.route)
 
     def assessed(self, found: Assessment, now: float) -> None:
         """What became of a pair that was compared apart.
@@ -152,6 +174,8 @@ class Guard:
             return
         if held.phase == judge.key[0].progress:
             judge.guard.compared(held.at, not held.is_bad, held.is_bad)
+            counts = (int(not held.is_bad), int(held.is_bad), 0, 0)
+            self.pool.trial(judge.share(held.route), int(held.at / SLOT_S), counts)
             self._dirty.add(held.route)
 
     # Verdicts
@@ -246,6 +270,8 @@ class Guard:
         world = self._world
         if world is None or world.frozen:
             return
+        # One replica climbs for all; the others know as much, should it go away.
+        submit = self._submit if is_warden(world.stored) else _ignore
         for name, policy in world.policies.items():
             record = world.stored.records.get(name)
             if policy.advance is None or record is None or name not in world.routes:
@@ -253,7 +279,7 @@ class Guard:
             verdict = self.verdict(name)
             if verdict.state != "failing" and is_ready(record, policy, time.time()):
                 phase, digest = record.effective, record.digest
-                self._submit(Judged(name, phase, digest, "ready", verdict.evidence))
+                submit(Judged(name, phase, digest, "ready", verdict.evidence))
             judge = self._judge(name, now)
             if judge is None or record.latch is not None or record.hold is not None:
                 continue
@@ -269,12 +295,12 @@ class Guard:
                 if judge.uncovered.is_to_be_told(coverage < wanted, passed_s):
                     self._tell_low(name, coverage, wanted)
             if step is not None and not missing:
-                self._submit(Judged(name, phase, digest, "climb", verdict.evidence))
+                submit(Judged(name, phase, digest, "climb", verdict.evidence))
             elif now - judge.saved_at >= SAVE_PROGRESS_S:
                 judge.saved_at = now
                 progress = _progress(judge)
                 if progress != record.progress:
-                    self._submit(Judged(name, phase, digest, "progress", progress=progress))
+                    submit(Judged(name, phase, digest, "progress", progress=progress))
 
     def _judge(self, name: str, now: float) -> _Judge | None:
         """The judge of the route's present phase, made where there is none; None: no evidence."""
@@ -301,6 +327,10 @@ class Guard:
                 judge.healthy_s = record.progress.healthy_s
                 judge.base = record.progress.trials
         return judge
+
+
+def _ignore(judged: Judged) -> None:
+    pass
 
 
 def asks_new(state: RouteState) -> bool:

@@ -6,6 +6,7 @@ that a flag raised meanwhile is not lifted by `accept_loss` of the same batch.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,11 +16,14 @@ from proxy.control.world import (
     Ordered,
     SlotJoined,
     SlotQuiet,
+    StoreMoved,
     StoreRead,
     TableLoaded,
     WriteMissed,
 )
 from proxy.core.model import Side
+
+FAILING = "failing"
 
 
 class Inbox:
@@ -27,6 +31,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._filled = asyncio.Event()
+        self._pressing = asyncio.Event()
+        self._moved = False
         self._table: TableLoaded | None = None
         self._joined: set[int] = set()
         self._missed: dict[tuple[str, Side], WriteMissed] = {}
@@ -42,6 +48,7 @@ class Inbox:
                 self._table = replace(event, forced=forced)
             case WriteMissed():
                 self._missed[event.route, event.side] = event
+                self._pressing.set()
             case SlotQuiet():
                 self._quiet[event.slot, event.route] = event
             case SlotJoined():
@@ -50,6 +57,10 @@ class Inbox:
                     del self._quiet[key]
             case Judged():
                 self._judged[event.route, event.outcome] = event
+                if event.outcome == FAILING:
+                    self._pressing.set()
+            case StoreMoved():
+                self._moved = True
             case Ordered():
                 self._ordered[event.number] = event
             case StoreRead():
@@ -64,10 +75,12 @@ class Inbox:
 
     def take(self) -> list[Event]:
         """Everything, in the order in which it is decided upon; empty afterwards."""
-        events: list[Event] = [] if self._table is None else [self._table]
+        events: list[Event] = [StoreMoved()] if self._moved else []
+        events += [] if self._table is None else [self._table]
         events += [SlotJoined(slot) for slot in sorted(self._joined)]
         events += [*self._missed.values(), *self._quiet.values()]
         events += [*self._judged.values(), *self._ordered.values()]
+        self._moved = False
         self._table = None
         self._joined.clear()
         self._missed.clear()
@@ -75,12 +88,27 @@ class Inbox:
         self._judged.clear()
         self._ordered.clear()
         self._filled.clear()
+        self._pressing.clear()
         return events
+
+    def take_pressing(self) -> list[WriteMissed | Judged]:
+        """What cannot wait for a store that is out of reach; the rest stays."""
+        failing = [each for each in self._judged.values() if each.outcome == FAILING]
+        events: list[WriteMissed | Judged] = [*self._missed.values(), *failing]
+        self._missed.clear()
+        for each in failing:
+            del self._judged[each.route, FAILING]
+        self._pressing.clear()
+        return events
+
+    async def wait_for_pressing(self, timeout_s: float) -> None:
+        """Wait until there is something that cannot wait, or for that long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._pressing.wait()
 
     async def wait(self, timeout_s: float | None) -> None:
         """Wait until there is something, or for that long."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._filled.wait()
-        except TimeoutError:
-            pass

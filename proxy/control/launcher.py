@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import resource
+import secrets
 import select
 import signal
 import time
@@ -28,13 +29,13 @@ import structlog
 from proxy.config import Config, Finding, TcpAddress, load_bytes
 from proxy.config.source import UnreadableError, read_source
 from proxy.control.children import LOUD_AFTER_FAILURES, Child
+from proxy.control.copies import FIRST
 from proxy.control.runtime import LINK_NAME, RESULTS_NAME, comparer_name, private_directory
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
 from proxy.observe.logging import configure_logging
-from proxy.store.opening import check_state
+from proxy.store.opening import check_shared_state, check_state
 from proxy.store.state import StoreError
 
-FIRST_NAME = "first.yaml"
 MOST_DESCRIPTORS = 1 << 20
 # glibc gives large pieces of body back to the system when they are freed, and asks for them again,
 # page by page, for the next one: half of the system time at 64 KiB bodies.
@@ -80,7 +81,7 @@ def serve(options: Options) -> int:
     with contextlib.ExitStack() as cleanup:
         runtime = cleanup.enter_context(private_directory())
         # What a controller compares later edits with: some keys need a restart of the launcher.
-        (runtime / FIRST_NAME).write_bytes(data)
+        (runtime / FIRST).write_bytes(data)
         try:
             public = listen(config.listen, config.workers, "listen")
             cleanup.callback(public.close)
@@ -167,6 +168,7 @@ class Launcher:
             options.controller_module,
             [
                 *("--config", str(options.config)),
+                *("--replica", secrets.token_hex(8)),
                 *("--slots", str(config.workers)),
                 *("--link-fd", str(inside.link.fileno(0))),
                 *("--results-fd", str(inside.results.fileno(0))),
@@ -358,13 +360,11 @@ def _load(path: Path) -> tuple[Config, bytes]:
 
 def _check_state(config: Config) -> None:
     """Refuse here what would leave the controller without its state."""
-    if config.state.redis_url is not None:
-        raise StartError(
-            "state: redis:// is not available in this version; for one machine use "
-            "sqlite:.banyan/state.db"
-        )
     try:
-        check_state(config.state.sqlite_path)
+        if config.state.redis_url is not None:
+            check_shared_state(config.state.redis_url, config.state.sqlite_path)
+        else:
+            check_state(config.state.sqlite_path)
     except StoreError as error:
         raise StartError(str(error)) from error
 

@@ -2,63 +2,99 @@
 
 The order is the point: nothing is published that is not stored, and after a commit of unknown
 outcome nothing is decided before the store was read again (routes that are paused stay paused
-meanwhile: their authority is in doubt). Out of reach at the start, the snapshot of the last commit
-is used, frozen; without one nothing is published, and `problem` says why.
+meanwhile: their authority is in doubt). While the store is out of reach only what cannot wait is
+decided, reverts of what fails and missed flags: the snapshot of the last commit takes it, and the
+store is told when it is back. At the start the snapshot is used in the place of a store that is
+away; without one nothing is published, and `problem` says why.
+
+Of several replicas on one store each decides by itself. What another one commits is read as soon
+as the store says so; of two that commit at once one is refused, reads again and decides again.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
+import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from proxy.control.inbox import Inbox
 from proxy.control.reconciler import decide, next_deadline
+from proxy.control.replicas import declared_digest
 from proxy.control.steering import Order
-from proxy.control.world import Decision, Event, Moment, Ordered, StoreRead, World, WriteMissed
-from proxy.core.model import Side
-from proxy.store.opening import open_state
+from proxy.control.world import (
+    Decision,
+    Event,
+    Moment,
+    Ordered,
+    StoreMoved,
+    StoreRead,
+    TableLoaded,
+    World,
+    WriteMissed,
+)
+from proxy.store.opening import Opened
 from proxy.store.records import Stored, Transition
-from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
-from proxy.store.state import StateStore, StoreError
+from proxy.store.snapshot import read_snapshot, write_snapshot
+from proxy.store.state import ConflictError, LostError, SharedStore, StateStore, StoreError
 
 ORDER_S = 8.0  # an order of an operator is done within
 MAX_ORDERS = 100
 LEVELS = {"revert": logging.WARNING, "refused": logging.CRITICAL}
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 THAW_EVERY_S = 5.0
+MAX_CONFLICTS = 50  # in a row
+CONFLICT_S = 0.02  # others are let by for up to so long
+WATCH_S = 30.0
+WATCH_AGAIN_S = 0.5
+PRESENT_S = 1.0
+MAX_APART = 1000  # lines of history of what was decided while the store was away
+MAX_KNOWN = 20_000  # lines of history that are not told again
+HEARD_AT_ONCE = 50  # lines of others
 
-Opener = Callable[[Path], Awaitable[tuple[StateStore, Stored, bool]]]
+Opener = Callable[[], Awaitable[Opened]]
 
 log = structlog.get_logger("proxy.control")
 
 
 class Ledger:
-    """Owns the world and the store. `publish` is called with each decision that holds."""
+    """Owns the world and the store. `publish` is called with each decision that holds.
+
+    `told` gets each line of history that this replica makes, `heard` those of others.
+    """
 
     def __init__(
         self,
         slots: int,
-        store_path: Path,
+        opener: Opener,
+        snapshot: Path,
         publish: Callable[[Decision], None],
-        opener: Opener = open_state,
         told: Callable[[Transition], None] = lambda line: None,
+        heard: Callable[[Transition], None] = lambda line: None,
     ) -> None:
         self.world: World | None = None
         self.problem: str | None = None  # why the store cannot be used now
         self.begun = asyncio.Event()  # there is a world
+        self.leaves = False  # at the end: nothing is served any more
         self._slots = slots
-        self._path = store_path
-        self._publish = publish
         self._opener = opener
+        self._snapshot = snapshot
+        self._publish = publish
         self._told = told
+        self._heard = heard
         self._inbox = Inbox()
         self._store: StateStore | None = None
-        self._unrecorded: dict[tuple[str, Side], WriteMissed] = {}  # while frozen
+        self._opened = asyncio.Event()
+        self._file = ""  # the digest of what the file declares
+        self._apart: deque[Transition] = deque(maxlen=MAX_APART)
+        self._missed_apart: list[WriteMissed] = []  # one a route and side
+        self._known_lines: dict[Transition, None] = {}  # of history, that were told
         self._thaw_at = 0.0
         self._numbers = itertools.count()
         self._answers: dict[int, asyncio.Future[str]] = {}  # to the orders under way
@@ -100,12 +136,23 @@ class Ledger:
         try:
             await self._begin()
             self.begun.set()
-            while True:
-                await self._inbox.wait(self._time_left())
-                await self._decide(self._inbox.take())
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch())
+                group.create_task(self._stay_present())
+                while True:
+                    await self._inbox.wait(self._time_left())
+                    await self._decide(self._inbox.take())
         finally:
-            if self._store is not None:
-                await self._store.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._store is not None:
+            if self.leaves and isinstance(self._store, SharedStore):
+                with contextlib.suppress(StoreError):
+                    await self._store.leave()
+            await self._store.close()
+
+    # The beginning
 
     async def _begin(self) -> None:
         attempt = 0
@@ -120,62 +167,97 @@ class Ledger:
             attempt += 1
 
     async def _open(self) -> None:
-        store, stored, restored = await self._opener(self._path)
-        self._store = store
+        opened = await self._opener()
+        self._store, stored = opened.store, opened.stored
         self.problem = None
-        if restored:
-            log.warning("state store was new, filled from the snapshot", store=str(self._path))
+        if isinstance(self._store, SharedStore):
+            self._remember(await self._store.history(limit=HEARD_AT_ONCE))
+        if opened.restored:
+            log.warning(
+                "state store was new, filled from the snapshot", snapshot=str(self._snapshot)
+            )
         if self.world is None:
-            self.world = World.begin(self._slots, stored)
+            # The store may have lost, or was never told, what this machine still knows.
+            known = World.begin(self._slots, self._read_snapshot() or stored)
+            decision = decide(known, [StoreRead(stored)], _now())
+            await self._make_durable(decision)
+            self.world = decision.world
         else:
-            log.info("state store is back", store=str(self._path))
-            missed, self._unrecorded = self._unrecorded, {}
-            await self._decide([StoreRead(stored), *missed.values(), *self._inbox.take()])
+            await self._come_back(stored)
+        self._opened.set()
 
     def _begin_on_the_snapshot(self) -> None:
-        try:
-            snapshot = read_snapshot(snapshot_path(self._path))
-        except StoreError as error:
-            log.critical("no snapshot either", reason=str(error))
-            return
+        snapshot = self._read_snapshot()
         if snapshot is None:
-            log.critical("no snapshot either, nothing can be served", store=str(self._path))
+            log.critical("no snapshot either, nothing can be served", snapshot=str(self._snapshot))
             return
-        log.critical("serving from the last snapshot, frozen", store=str(self._path))
+        log.critical("serving from the last snapshot, frozen", snapshot=str(self._snapshot))
         self.world = World.begin(self._slots, snapshot, frozen=True)
 
+    def _read_snapshot(self) -> Stored | None:
+        try:
+            return read_snapshot(self._snapshot)
+        except StoreError as error:
+            log.critical("the snapshot cannot be used", reason=str(error))
+            return None
+
+    # Decisions
+
     async def _decide(self, events: Sequence[Event]) -> None:
-        """Decide on these, and after a failed commit on what the store then says, and them."""
+        """Decide on these; where the store moved on, or failed, on what it says then, and them."""
         assert self.world is not None
-        events = [event for event in events if self._is_wanted(event)]
         if self.world.frozen and not any(isinstance(event, StoreRead) for event in events):
-            # Nobody asks for a flag twice: it is raised when there is a store again.
-            missed = [event for event in events if isinstance(event, WriteMissed)]
-            self._unrecorded.update(((event.route, event.side), event) for event in missed)
-            self._adopt(decide(self.world, events, _now()))
+            events = [event for event in events if self._is_wanted(event)]
+            self._decide_apart(events)
             await self._try_to_thaw()
             return
-        attempt = 0
+        conflicts = 0
         while True:
-            decision = decide(self.world, events, _now())
+            events = [event for event in events if self._is_wanted(event)]
             try:
+                events = await self._with_what_is_stored(events)
+                decision = decide(self.world, events, _now())
                 await self._make_durable(decision)
+            except ConflictError as error:
+                conflicts += 1
+                self._put_back(events)
+                if conflicts < MAX_CONFLICTS and isinstance(self._store, SharedStore):
+                    await asyncio.sleep(random.uniform(0, CONFLICT_S))
+                    events = [StoreMoved(), *self._inbox.take()]
+                else:
+                    events = [await self._until_it_is_back(error), *self._inbox.take()]
             except StoreError as error:
-                self._report(error, attempt)
-                await self._pause(attempt)
-                attempt += 1
-                again = [event for event in events if not isinstance(event, StoreRead)]
-                self._inbox.put_back(again)
-                read = StoreRead(await self._read_again())
-                events = [read, *filter(self._is_wanted, self._inbox.take())]
+                self._put_back(events)
+                events = [await self._until_it_is_back(error), *self._inbox.take()]
             else:
-                self.problem = None
+                if decision.change or any(isinstance(event, StoreRead) for event in events):
+                    self.problem = None
+                if not decision.world.frozen:  # the store knows it
+                    self._apart.clear()
+                    self._missed_apart.clear()
                 self._adopt(decision)
                 return
 
-    def _is_wanted(self, event: Event) -> bool:
-        """Not an order whose operator was told that it could not be done."""
-        return not isinstance(event, Ordered) or event.number in self._answers
+    async def _with_what_is_stored(self, events: Sequence[Event]) -> list[Event]:
+        """The events, behind what the store says now where they ask for it.
+
+        A file is declared before it is decided upon: who else has decided on a newer one cannot be
+        overlooked then.
+        """
+        assert self._store is not None
+        files = [event for event in events if isinstance(event, TableLoaded)]
+        if files:
+            self._file = declared_digest(files[-1])
+            if isinstance(self._store, SharedStore):
+                await self._store.declare(self._file)
+        asks = bool(files) and isinstance(self._store, SharedStore)
+        asks |= any(isinstance(event, StoreMoved) for event in events)
+        others: list[Event] = [event for event in events if not isinstance(event, StoreMoved)]
+        if not asks or any(isinstance(event, StoreRead) for event in others):
+            return others
+        stored = await self._store.load()
+        await self._hear(stored)
+        return [StoreRead(stored), *others]
 
     async def _make_durable(self, decision: Decision) -> None:
         if not decision.change:
@@ -183,22 +265,87 @@ class Ledger:
         assert self._store is not None
         await self._store.commit(decision.change)
         try:
-            stored = decision.world.stored
-            await asyncio.to_thread(write_snapshot, snapshot_path(self._path), stored)
+            await asyncio.to_thread(write_snapshot, self._snapshot, decision.world.stored)
         except StoreError as error:
             # The store has it; only the second net is missing, and no stale one is left.
             log.error("snapshot not written", reason=str(error))
 
-    async def _read_again(self) -> Stored:
+    def _put_back(self, events: Sequence[Event]) -> None:
+        self._inbox.put_back([event for event in events if not isinstance(event, StoreRead)])
+
+    def _is_wanted(self, event: Event) -> bool:
+        """Not an order whose operator was told that it could not be done."""
+        return not isinstance(event, Ordered) or event.number in self._answers
+
+    # Out of reach
+
+    async def _until_it_is_back(self, error: StoreError) -> StoreRead:
+        """What the store says once it can be read; what cannot wait is decided meanwhile."""
+        assert self.world is not None
+        self._report(error, 0)
+        self.world = replace(self.world, frozen=True)
         attempt = 0
         while True:
+            until = time.monotonic() + RETRY_S[min(attempt, len(RETRY_S) - 1)]
+            while (left := until - time.monotonic()) > 0:
+                await self._inbox.wait_for_pressing(left)
+                if pressing := self._inbox.take_pressing():
+                    self._decide_apart(pressing)
             try:
-                assert self._store is not None
-                return await self._store.load()
-            except StoreError as error:
-                self._report(error, attempt)
-                await self._pause(attempt)
+                stored = await self._read_again()
+            except StoreError as later:
                 attempt += 1
+                self._report(later, attempt)
+            else:
+                return self._returned(stored)
+
+    async def _read_again(self) -> Stored:
+        assert self._store is not None
+        assert self.world is not None
+        if isinstance(self._store, SharedStore):
+            try:
+                await self._store.present()
+            except LostError as error:
+                log.critical(
+                    "the state store is filled again with what is known", reason=str(error)
+                )
+                with contextlib.suppress(ConflictError):
+                    await self._store.refill(self.world.stored)
+                await self._store.present()
+        return await self._store.load()
+
+    def _returned(self, stored: Stored) -> StoreRead:
+        log.info("state store is back")
+        for missed in self._missed_apart:
+            self._inbox.put(missed)
+        return StoreRead(stored, tuple(self._apart))
+
+    async def _come_back(self, stored: Stored) -> None:
+        """To the store of a world that began on the snapshot."""
+        if isinstance(self._store, SharedStore) and self._file:
+            await self._store.declare(self._file)
+            stored = await self._store.load()
+        await self._decide([self._returned(stored), *self._inbox.take()])
+
+    def _decide_apart(self, events: Sequence[Event]) -> None:
+        """Decide in a frozen world: what is to be durable goes to the snapshot."""
+        assert self.world is not None
+        for event in events:
+            if isinstance(event, TableLoaded):
+                self._file = declared_digest(event)
+        decision = decide(self.world, events, _now())
+        if decision.change:
+            try:
+                write_snapshot(self._snapshot, decision.world.stored)
+            except StoreError as error:
+                log.error("snapshot not written", reason=str(error))
+                # A flag that is not durable is none; a revert helps as long as it lasts.
+                others = [event for event in events if not isinstance(event, WriteMissed)]
+                decision = decide(self.world, others, _now())
+        self._missed_apart += [event for event in events if isinstance(event, WriteMissed)]
+        self._missed_apart = list({(e.route, e.side): e for e in self._missed_apart}.values())
+        self._apart += decision.change.transitions
+        self._adopt(decision)
 
     async def _try_to_thaw(self) -> None:
         if time.monotonic() >= self._thaw_at:
@@ -206,9 +353,50 @@ class Ledger:
             with contextlib.suppress(StoreError):
                 await self._open()
 
+    # Others on the same store
+
+    async def _watch(self) -> None:
+        """Ask for the store to be read when another replica has changed it, or it is away."""
+        await self._opened.wait()
+        store, version = self._store, -1
+        if not isinstance(store, SharedStore):
+            return
+        while True:
+            try:
+                changed = await store.wait_for_change(version, WATCH_S)
+            except StoreError:
+                self.submit(StoreMoved())
+                await asyncio.sleep(WATCH_AGAIN_S)
+                continue
+            if changed != version:
+                version = changed
+                self.submit(StoreMoved())
+
+    async def _stay_present(self) -> None:
+        await self._opened.wait()
+        while isinstance(self._store, SharedStore):
+            with contextlib.suppress(StoreError):  # who watches tells of it
+                await self._store.present()
+            await asyncio.sleep(PRESENT_S)
+
+    async def _hear(self, stored: Stored) -> None:
+        """Tell of the lines of history that others have made since."""
+        assert self.world is not None
+        assert self._store is not None
+        if stored.records == self.world.stored.records:
+            return
+        lines = reversed(await self._store.history(limit=HEARD_AT_ONCE))
+        fresh = [line for line in lines if line not in self._known_lines]
+        self._remember(fresh)
+        for line in fresh:
+            self._heard(line)
+
     def _adopt(self, decision: Decision) -> None:
         self.world = decision.world
-        for each in decision.change.transitions:
+        # What was decided apart was told then, and comes again once the store takes it.
+        lines = [each for each in decision.change.transitions if each not in self._known_lines]
+        self._remember(lines)
+        for each in lines:
             log.log(
                 LEVELS.get(each.kind, logging.INFO),
                 "route changed",
@@ -224,12 +412,17 @@ class Ledger:
             getattr(log, alarm.level)(alarm.event, **alarm.fields)
         # What is only remembered is published too: others hold it against what they see.
         self._publish(decision)
-        for each in decision.change.transitions:
+        for each in lines:
             self._told(each)
         for number, refusal in decision.answers.items():
             answer = self._answers.get(number)
             if answer is not None and not answer.done():
                 answer.set_result(refusal)
+
+    def _remember(self, lines: Sequence[Transition]) -> None:
+        self._known_lines.update(dict.fromkeys(lines))
+        for line in list(self._known_lines)[: max(len(self._known_lines) - MAX_KNOWN, 0)]:
+            del self._known_lines[line]
 
     def _time_left(self) -> float | None:
         assert self.world is not None

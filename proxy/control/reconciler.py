@@ -4,17 +4,14 @@ Pure. Who calls `decide` makes `Decision.change` durable first, then takes over 
 then publishes; if the commit fails, the decision is dropped, the store is read again and that is
 decided upon (StoreRead). The rules, and what holds because of them:
 
-1. Reads follow the declared phase at once. Authority over writes moves only through a pause:
-   writes are paused (a revision), every slot says Quiet for that revision or a later one, the new
-   authority is stored, and only then published and unpaused.
-2. So two workers never have different authorities unpaused: while any worker may still hold the
-   old one unpaused, the swap is not decided; a worker that was told nothing since its pause stays
-   paused, through any death of the controller. A controller that dies between storing and
-   publishing leaves every worker paused, and the next one publishes what is stored.
-3. A slot without a living worker is waited for: the next one gets a Full and says Quiet. What a
-   slot said is forgotten when a worker joins in it, so Quiet is always of the present one.
-4. A pause ends after `switch_timeout_s`: the old authority is unpaused, the move stays pending, is
-   alarmed, and is tried again after a back-off. What was said in one pause never counts in another.
+1. Reads follow the declared phase at once. Authority over writes moves only through a pause
+   (`authority`): paused by all, then stored, then published.
+2. A worker that was told nothing since its pause stays paused, through any death of the
+   controller. One that dies between storing and publishing leaves every worker paused, and the next
+   one publishes what is stored.
+3. What is declared is what the newest file says. A replica with an older one, amid a deployment,
+   declares nothing and keeps to what is stored.
+4. What a store that comes back has lost, or was never told, it is told again (`reconciled`).
 5. A missed flag is stored before it is published, and so before the write that it is about. It is
    lifted only where the operator says `accept_loss` for a phase in which that side gets all writes.
 6. A route that leaves the file leaves its record behind, so that its return finds authority and
@@ -22,15 +19,18 @@ decided upon (StoreRead). The rules, and what holds because of them:
 7. Where a route is: what the file declares when it is edited, and from then on what reverts,
    advances and resumes make of it (`steering`). A latch outlives any edit but one of the phase to
    one that is not further along than the one it was reverted from.
-8. Frozen (the store is out of reach): records stay as they are; tables still change. When the
-   store can be read again, an authority that was published meanwhile is where a move begins.
+8. Frozen (the store is out of reach): tables still change; of records only what cannot wait does,
+   reverts of what fails and missed flags, which the snapshot keeps. What is paused stays so, since
+   another may have moved its authority. When the store of one machine can be read again, an
+   authority that was published meanwhile is where a move begins.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from msgspec.structs import replace as restruct
 
+from proxy.control.authority import Authority
+from proxy.control.replicas import leads, reconciled
 from proxy.control.steering import (
     Policy,
     Steered,
@@ -47,7 +47,6 @@ from proxy.control.world import (
     Event,
     Judged,
     Moment,
-    Move,
     Ordered,
     SlotJoined,
     SlotQuiet,
@@ -58,10 +57,8 @@ from proxy.control.world import (
 )
 from proxy.core.ladder import Progress
 from proxy.core.model import Route, RouteState
-from proxy.store.records import Change, Record, Stored, TableMark, Transition, after
+from proxy.store.records import Change, Record, TableMark, Transition, after
 
-FIRST_RETRY = 2.0  # times the switch timeout, doubling
-LONGEST_RETRY_S = 300.0
 ABSENT_KEPT = 1000
 ABSENT_KEPT_S = 90 * 86400.0
 
@@ -76,11 +73,11 @@ def decide(world: World, events: Sequence[Event], now: Moment) -> Decision:
             case WriteMissed():
                 draft.miss(event)
             case SlotQuiet():
-                draft.quieten(event)
+                draft.authority.quieten(event.route, event.slot, event.revision)
             case SlotJoined():
-                draft.forget_slot(event.slot)
+                draft.authority.forget_slot(event.slot)
             case StoreRead():
-                draft.read_again(event.stored)
+                draft.read_again(event)
             case Judged():
                 draft.judge(event)
             case Ordered():
@@ -91,13 +88,6 @@ def decide(world: World, events: Sequence[Event], now: Moment) -> Decision:
 def next_deadline(world: World) -> float | None:
     """When (on the clock) something must be decided even if nothing happens."""
     return min((move.until for move in world.moves.values()), default=None)
-
-
-def retry_after_s(attempts: int, switch_timeout_s: float) -> float:
-    """How long a move waits after that many tries, so that writes pause a third of the time at
-    most."""
-    doublings = min(attempts - 1, 20)
-    return min(FIRST_RETRY * switch_timeout_s * 2.0**doublings, LONGEST_RETRY_S)
 
 
 class _Draft:
@@ -114,7 +104,7 @@ class _Draft:
         self._source = world.source
         self._policies = world.policies
         self._records = dict(world.stored.records)
-        self._moves = dict(world.moves)
+        self.authority = Authority(world.slots, world.moves, now, self._alarm)
         self._touched = set(world.moves)
         self._new_table = False
         self._table: TableMark | None = None
@@ -134,8 +124,8 @@ class _Draft:
         self._switch_timeout_s = event.switch_timeout_s
         self._source = event.source
         self._policies = event.policies
-        self._touched |= self._routes.keys() | self._moves.keys()
-        if not self._frozen:
+        self._touched |= self._routes.keys() | self.authority.moves.keys()
+        if not self._frozen and leads(self._stored):
             self._age_absent_records()
 
     def miss(self, event: WriteMissed) -> None:
@@ -143,28 +133,14 @@ class _Draft:
         if record is None or event.side in record.missed:
             return
         fields = {"route": event.route, "side": event.side.value, "reason": event.reason}
-        if self._frozen:
-            self._alarm("error", "missed write cannot be recorded, the store is away", **fields)
-            return
         missed = record.missed | {event.side}
         self._history(event.route, "missed", record.missed, missed, "controller", event.reason)
         self._alarm("warning", "side misses writes", **fields)
         self._put(record, missed=missed)
         self._touched.add(event.route)
 
-    def quieten(self, event: SlotQuiet) -> None:
-        move = self._moves.get(event.route)
-        if move is None or move.paused_at is None or event.revision < move.paused_at:
-            return
-        if 0 <= event.slot < self._world.slots:
-            self._moves[event.route] = replace(move, quiet=move.quiet | {event.slot})
-
-    def forget_slot(self, slot: int) -> None:
-        for name, move in self._moves.items():
-            if slot in move.quiet:
-                self._moves[name] = replace(move, quiet=move.quiet - {slot})
-
-    def read_again(self, stored: Stored) -> None:
+    def read_again(self, event: StoreRead) -> None:
+        stored, mine = event.stored, self._records
         mark = self._table or self._stored.table
         if mark.generation > stored.table.generation:
             self._table = mark
@@ -173,14 +149,24 @@ class _Draft:
         self._touched |= self._routes.keys()
         # A controller that began on a snapshot may have begun on the revisions of another.
         self._revision = max(self._revision, stored.starts * REVISIONS_PER_START)
-        self._records = dict(stored.records)
+        # What was forgotten on purpose had left all files before.
+        lost = {
+            name: record
+            for name, record in mine.items()
+            if name not in stored.records and record.absent_since is None
+        }
+        self._records = {**stored.records, **lost}
         for name, record in stored.records.items():
+            known = reconciled(mine.get(name), record)
             published = self._world.states.get(name)
-            if published and published.authority is not record.authority:
-                move = self._moves.get(name)
-                if move is None or self._waits_for(move):
-                    # A worker may hold the published one unpaused: from there it is a move.
-                    self._records[name] = restruct(record, authority=published.authority)
+            held = published.authority if published is not None else known.authority
+            is_alone = not stored.replica and not self.authority.is_quiet(name)
+            if is_alone and held is not known.authority:
+                # A worker may hold the published one unpaused: from there it is a move.
+                known = restruct(known, authority=held)
+            if known != record:
+                self._records[name] = known
+                self._transitions += [each for each in event.apart if each.route == name]
 
     def judge(self, event: Judged) -> None:
         record, route = self._records.get(event.route), self._routes.get(event.route)
@@ -190,7 +176,9 @@ class _Draft:
             or record.digest != event.digest
             or record.absent_since is not None
         )
-        if self._frozen or is_late or record is None or route is None:
+        if is_late or record is None or route is None:
+            return
+        if self._frozen and event.outcome != "failing":
             return
         policy = self._policies.get(event.route, Policy())
         wall = self._now.wall
@@ -222,7 +210,7 @@ class _Draft:
         for name in sorted(self._touched):
             route = self._routes.get(name)
             if route is None:
-                self._moves.pop(name, None)
+                self.authority.moves.pop(name, None)
             else:
                 states[name] = self._settle(route)
         if self._new_table:
@@ -234,6 +222,7 @@ class _Draft:
         }
         if changed or self._new_table:
             self._revision += 1
+        self.authority.take_back_what_is_over(self._stored)
         change = self._change()
         world = World(
             slots=self._world.slots,
@@ -242,33 +231,40 @@ class _Draft:
             frozen=self._frozen,
             routes=self._routes,
             states=states,
-            moves=self._moves,
+            moves=self.authority.moves,
             switch_timeout_s=self._switch_timeout_s,
             policies=self._policies,
             source=self._source,
         )
-        durable = Change() if self._frozen else change
         alarms = tuple(self._alarms)
-        return Decision(world, durable, self._new_table, changed, alarms, self._answers)
+        return Decision(world, change, self._new_table, changed, alarms, self._answers)
 
     def _settle(self, route: Route) -> RouteState:
         """The state of one route now; its record and its move are brought up to date."""
-        record = self._records.get(route.name)
+        record, published = self._records.get(route.name), self._world.states.get(route.name)
         if self._frozen:
             if record is None:
-                return RouteState.of_phase(route.phase)
-            return RouteState(record.effective, record.authority, missed=record.missed)
-        record = self._declare(route, record)
-        paused = False
-        if record.authority is not record.effective.authority:
-            if route.split_writes:
-                # Each write goes to the side that answers its client: nobody has to be asked.
-                record = self._put(record, authority=record.effective.authority)
-            else:
-                record, paused = self._advance_move(record)
-        if record.authority is record.effective.authority:
-            self._moves.pop(route.name, None)
-        return RouteState(record.effective, record.authority, paused, record.missed)
+                return published or RouteState.of_phase(route.phase)
+            held = published or RouteState(record.effective, record.authority)
+            return RouteState(record.effective, held.authority, held.writes_paused, record.missed)
+        if leads(self._stored):
+            record = self._declare(route, record)
+        elif record is None:
+            return RouteState.of_phase(route.phase)
+        if route.split_writes:
+            # Each write goes to the side that answers its client: nobody has to be asked.
+            self.authority.moves.pop(route.name, None)
+            record = self._put(record, authority=record.effective.authority)
+            return RouteState(record.effective, record.authority, False, record.missed)
+        moved, state = self.authority.settle(
+            record, self._stored, published, self._revision, self._switch_timeout_s
+        )
+        if moved is not record:
+            authorities = record.authority.value, moved.authority.value
+            self._records[route.name] = moved
+            self._history(route.name, "authority", *authorities, "controller", "all are quiet")
+            self._alarm("info", "write authority moved", route=route.name, to=authorities[1])
+        return state
 
     def _declare(self, route: Route, record: Record | None) -> Record:
         """The record with what the file says now."""
@@ -321,38 +317,6 @@ class _Draft:
             ready_at=record.ready_at if stays else None,
         )
 
-    def _advance_move(self, record: Record) -> tuple[Record, bool]:
-        """One step of the move of this route's authority; whether its writes are paused."""
-        name, to = record.name, record.effective.authority
-        move = self._moves.get(name)
-        if move is None:
-            return record, self._pause(name, Move(to, self._now.wall, None, 0.0, attempts=0))
-        if move.paused_at is None:
-            return record, self._now.clock >= move.until and self._pause(name, move)
-        waiting = self._waits_for(move)
-        if not waiting:
-            self._history(
-                name, "authority", record.authority.value, to.value, "controller", "all are quiet"
-            )
-            self._alarm("info", "write authority moved", route=name, to=to.value)
-            return self._put(record, authority=to), False
-        if self._now.clock < move.until:
-            return record, True
-        retry_s = retry_after_s(move.attempts, self._switch_timeout_s)
-        self._moves[name] = replace(
-            move, paused_at=None, until=self._now.clock + retry_s, quiet=frozenset()
-        )
-        self._alarm(
-            "error",
-            "write authority could not be moved, the old one stays",
-            route=name,
-            to=to.value,
-            waited_for_slots=waiting,
-            attempts=move.attempts,
-            retry_s=retry_s,
-        )
-        return record, False
-
     def _steer(self, steered: Steered) -> None:
         """Take over what became of a verdict or an order."""
         record, line = steered.record, steered.transition
@@ -370,20 +334,6 @@ class _Draft:
                 reason=line.reason,
                 evidence=line.evidence,
             )
-
-    def _waits_for(self, move: Move) -> list[int]:
-        """The slots that have not said Quiet in the present pause."""
-        return sorted(set(range(self._world.slots)) - move.quiet)
-
-    def _pause(self, name: str, move: Move) -> bool:
-        # The state changes from unpaused to paused, so the next revision publishes it.
-        self._moves[name] = replace(
-            move,
-            paused_at=self._revision + 1,
-            until=self._now.clock + self._switch_timeout_s,
-            attempts=move.attempts + 1,
-        )
-        return True
 
     def _age_absent_records(self) -> None:
         absent = [record for record in self._records.values() if record.name not in self._routes]
@@ -413,7 +363,8 @@ class _Draft:
                 generation = 1 if stored is None else stored.generation + 1
                 records.append(restruct(record, generation=generation))
         forgotten = tuple(sorted(name for name in self._forgotten if name in before))
-        return Change(tuple(records), forgotten, tuple(self._transitions), self._table)
+        said = self.authority.quiet, self.authority.withdrawn, self.authority.swapped
+        return Change(tuple(records), forgotten, tuple(self._transitions), self._table, *said)
 
     def _history(
         self, route: str, kind: str, before: object, after: object, by: str, reason: str

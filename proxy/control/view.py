@@ -19,6 +19,7 @@ from proxy.admin.view import (
     FindingView,
     Pending,
     ReadyView,
+    ReplicaView,
     Revert,
     RouteView,
     SideName,
@@ -30,6 +31,7 @@ from proxy.control.evidence import Evidence
 from proxy.control.guarding import Guard
 from proxy.control.ledger import Ledger
 from proxy.control.recorded import Recorded
+from proxy.control.replicas import leads, loud, newest_names
 from proxy.control.roster import Roster
 from proxy.control.world import World
 from proxy.core.model import Route
@@ -55,6 +57,7 @@ class ControllerView:
         guard: Guard,
         commands: Commands,
         alerts: Mapping[str, int],
+        words: Mapping[str, int],
     ) -> None:
         self.config_errors = 0
         self.divergences = Recorded(evidence, evidence.noise_of)
@@ -68,6 +71,7 @@ class ControllerView:
         self._traces = traces
         self._guard = guard
         self._alerts = alerts
+        self._words = words
         self._reverts: Counter[tuple[str, str]] = Counter()
         self.steering = commands
         self.events = Events()
@@ -101,9 +105,9 @@ class ControllerView:
         self._last_error = ConfigError(datetime.now(UTC), text, _views(findings))
         self.events.tell("config", self.config())
 
-    def moved(self, line: Transition) -> None:
-        """A route was moved, or could not be."""
-        if line.kind in ("revert", "refused"):
+    def moved(self, line: Transition, elsewhere: bool = False) -> None:
+        """A route was moved, or could not be; by another replica, which counts it."""
+        if not elsewhere and line.kind in ("revert", "refused"):
             cause = "refused" if line.kind == "refused" else cause_of(line)
             self._reverts[line.route, cause] += 1
         self.events.tell("history", line_of(line))
@@ -131,11 +135,12 @@ class ControllerView:
         if self._read_at is not None and self._ledger.problem:
             text = f"the edit was read and is not in force yet: {self._ledger.problem}"
             last_error = ConfigError(self._read_at, text)
+        stale = self._stale()
         return ConfigView(
             file=self._file,
             generation=self._generation(),
             loaded_at=self._loaded_at,
-            findings=self._findings,
+            findings=(*self._findings, *((stale,) if stale is not None else ())),
             last_error=last_error,
         )
 
@@ -153,7 +158,12 @@ class ControllerView:
         degraded = []
         if world is not None and self._ledger.problem:
             # Clients are answered, by the last table: edits, moves and first missed writes wait.
-            degraded.append(f"nothing can change until it is back: {self._ledger.problem}")
+            degraded.append(
+                "until it is back nothing changes but what cannot wait (reverts of what fails, "
+                f"first missed writes): {self._ledger.problem}"
+            )
+        if (stale := self._stale()) is not None:
+            degraded.append(f"{stale.code}: {stale.text}")
         if self._comparers.connected < self._comparers.wanted:
             degraded.append(
                 f"{self._comparers.connected} of {self._comparers.wanted} comparers are there: "
@@ -161,7 +171,8 @@ class ControllerView:
             )
         if self._evidence.problem:
             degraded.append(f"divergences are not kept: {self._evidence.problem}")
-        return ReadyView.of(self._roster.views(self._generation()), reasons, degraded)
+        workers = self._roster.views(self._generation())
+        return ReadyView.of(workers, reasons, degraded, replica_views(world))
 
     def metrics(self) -> Iterator[str]:
         world = self._ledger.world
@@ -179,10 +190,27 @@ class ControllerView:
             divergences_dropped=self._evidence.drops(),
             reverts=self._reverts,
             alerts=self._alerts,
+            replicas=len(world.stored.replicas) if world else 0,
+            words={**self._words, "dropped": self._guard.pool.dropped},
             listeners_let_go=self.events.let_go,
         )
         yield from self._counts.prometheus(fleet, time.monotonic())
         yield from trace_families(self._traces)
+
+    def _stale(self) -> FindingView | None:
+        """Whether another replica has a newer file, which leads."""
+        world = self._ledger.world
+        if world is None or not world.routes or leads(world.stored):
+            return None
+        others = newest_names(world.stored)
+        stale = [name for name, route in world.routes.items() if is_stale(world, route)]
+        differ = f"of {len(stale)} routes, {stale[0]} the first" if stale else "of no route"
+        text = (
+            f"a newer file is in force at {others}: here routes are in the phases that it leads "
+            f"them to, and what this file declares {differ} differs from it and is not in force; "
+            "deploy the newer file here, or load this one again there"
+        )
+        return FindingView(self._file, 1, 1, "warning", "CONFIG_STALE", "", text)
 
     def _generation(self) -> int:
         world = self._ledger.world
@@ -206,6 +234,7 @@ class ControllerView:
             revert=_revert(latch) if latch is not None else None,
             advance=Advance(str(needed[0]), needed[1]) if needed is not None else None,
             ready_at=_ready_at(record),
+            stale=is_stale(world, route),
             window=window,
             verdict=self._guard.verdict(route.name),
         )
@@ -226,18 +255,38 @@ def _pending(world: World, route: Route) -> Pending | None:
         return Pending(str(route.phase), since, "the state store is out of reach")
     if move is None:
         return None
-    waiting = sorted(set(range(world.slots)) - move.quiet)
-    slots = ", ".join(str(slot) for slot in waiting)
+    waiting = [f"worker {slot}" for slot in sorted(set(range(world.slots)) - move.quiet)]
+    record = world.stored.records.get(route.name)
+    if record is not None and not waiting:
+        waiting = [f"replica {name}" for name in loud(world.stored, route.name, record.generation)]
+    who = ", ".join(waiting)
     if move.paused_at is None:
         reason = (
-            f"write authority stays with {state.authority.value}: the workers did not finish their "
-            f"writes in time (try {move.attempts}); it is tried again"
+            f"write authority stays with {state.authority.value}: not all workers, of all "
+            f"replicas, finished their writes in time (try {move.attempts}); it is tried again"
         )
     else:
-        reason = (
-            f"write authority moves to {move.to.value}: waiting for the writes of worker {slots}"
-        )
+        reason = f"write authority moves to {move.to.value}: waiting for the writes of {who}"
     return Pending(to, since, reason)
+
+
+def is_stale(world: World, route: Route) -> bool:
+    """Whether the route is declared otherwise by a newer file, at another replica."""
+    record = world.stored.records.get(route.name)
+    if leads(world.stored) or record is None:
+        return not leads(world.stored)
+    return (record.digest, record.declared) != (route.digest, route.phase)
+
+
+def replica_views(world: World | None) -> tuple[ReplicaView, ...]:
+    """All that share the state store, as the admin API shows them."""
+    if world is None:
+        return ()
+    newest = max((each.order for each in world.stored.replicas), default=0)
+    return tuple(
+        ReplicaView(each.id, each.name, each.id == world.stored.replica, each.order == newest > 0)
+        for each in world.stored.replicas
+    )
 
 
 def cause_of(line: Transition) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from proxy.control.steering import Order, Policy
 from proxy.core.ladder import Progress
 from proxy.core.model import Phase, Route, RouteState, Side
-from proxy.store.records import Change, Stored
+from proxy.store.records import Change, Stored, Transition
 
 # A controller's revisions start above all of the controllers before it, so that a late Quiet can
 # never answer a pause it did not see. Decimal, to be readable; exact in JSON for ages.
@@ -41,8 +41,8 @@ class Move:
 class World:
     """All that decides. `states` is what was published last, `stored` what the store holds.
 
-    `frozen`: the store is out of reach and `stored` came from the local snapshot. Nothing can be
-    made durable, so every route stays as the snapshot has it.
+    `frozen`: the store is out of reach. `stored` is what it held last, or the local snapshot, and
+    what was decided since, which the snapshot keeps: only what cannot wait.
     """
 
     slots: int
@@ -107,10 +107,19 @@ class SlotJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreMoved:
+    """Another replica may have changed the store; it is read before anything is decided."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreRead:
-    """The store was read again, after a commit of unknown outcome or a time out of reach."""
+    """The store was read again: another changed it, a commit failed, or it was out of reach.
+
+    `apart` are the lines of history of what was decided meanwhile.
+    """
 
     stored: Stored
+    apart: tuple[Transition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,9 @@ class Ordered:
     order: Order
 
 
-Event = TableLoaded | WriteMissed | SlotQuiet | SlotJoined | StoreRead | Judged | Ordered
+Event = (
+    TableLoaded | WriteMissed | SlotQuiet | SlotJoined | StoreMoved | StoreRead | Judged | Ordered
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,8 @@ class Alarm:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What follows. First `change` is made durable, then `world` holds, then it is published.
+
+    Of a frozen world the snapshot is where it is made durable.
 
     `new_table`: every worker gets a Full; otherwise those of `states` go out, if any. `answers`:
     to each order its refusal, empty where it was done.

@@ -24,6 +24,8 @@ class Fleet(msgspec.Struct, frozen=True):
     reverts: Mapping[tuple[str, str], int] = {}  # by route and cause
     alerts: Mapping[str, int] = {}  # by what became of them
     listeners_let_go: int = 0
+    replicas: int = 0  # that share the state store
+    words: Mapping[str, int] = {}  # of evidence, by what became of them
 
 
 def fleet_families(fleet: Fleet) -> Iterator[str]:
@@ -106,6 +108,18 @@ def fleet_families(fleet: Fleet) -> Iterator[str]:
         "counter",
         "Listeners of the admin API's events that read too slowly.",
         [("", fleet.listeners_let_go)],
+    )
+    yield from family(
+        "banyan_replicas",
+        "gauge",
+        "Replicas that share the state store, this one included; 0 where nobody can share it.",
+        [("", fleet.replicas)],
+    )
+    yield from family(
+        "banyan_evidence_words_total",
+        "counter",
+        "Messages of evidence between replicas: sent, heard, lost, unreadable; dropped before.",
+        ((labels(outcome=outcome), count) for outcome, count in sorted(fleet.words.items())),
     )
     yield from family(
         "banyan_comparers",

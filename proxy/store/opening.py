@@ -6,11 +6,29 @@ store was lost or moved away, and what it held of reverts and missed writes is n
 
 import contextlib
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from proxy.store.records import Stored
+from proxy.store.redis_address import shown_address
 from proxy.store.snapshot import read_snapshot, snapshot_path
 from proxy.store.sqlite import SqliteStore, check_store
-from proxy.store.state import StoreError
+from proxy.store.state import ConflictError, StateStore, StoreError
+from proxy.store.state_redis import RedisStore
+
+SHARED_NAME: Final = "shared.db"  # of no file: its snapshot is what this machine knows of the Redis
+
+
+class Opened(NamedTuple):
+    """A store, what it holds, and whether that came from the snapshot."""
+
+    store: StateStore
+    stored: Stored
+    restored: bool
+
+
+def shared_snapshot_path(local: Path) -> Path:
+    """The place of the snapshot of a Redis, in the folder of the local state."""
+    return snapshot_path(local.with_name(SHARED_NAME))
 
 
 def check_state(path: Path) -> None:
@@ -26,18 +44,37 @@ def check_state(path: Path) -> None:
             raise
 
 
-async def open_state(path: Path) -> tuple[SqliteStore, Stored, bool]:
-    """The opened store, what it holds, and whether that came from the snapshot."""
-    store = await SqliteStore.open(path)
+def check_shared_state(url: str, local: Path) -> None:
+    """Raise StoreError for what no waiting mends: the form of the URL, a damaged snapshot.
+
+    A Redis that is away is waited for, and the snapshot of it serves meanwhile.
+    """
+    shown_address(url)
+    read_snapshot(shared_snapshot_path(local))
+
+
+async def open_state(path: Path) -> Opened:
+    """The store of one machine, opened."""
+    return await _begun(await SqliteStore.open(path), snapshot_path(path))
+
+
+async def open_shared_state(url: str, replica: str, name: str, snapshot: Path) -> Opened:
+    """The store of several machines, opened as this replica."""
+    return await _begun(await RedisStore.open(url, replica, name), snapshot)
+
+
+async def _begun(store: StateStore, snapshot: Path) -> Opened:
     try:
         stored = await store.load()
         restored = False
         if stored.starts == 0 and not stored.records:
-            snapshot = read_snapshot(snapshot_path(path))
-            if snapshot is not None:
-                await store.restore(snapshot)
-                restored = True
-        return store, await store.begin(), restored
+            known = read_snapshot(snapshot)
+            if known is not None:
+                # Another replica may have been first, and knows as much.
+                with contextlib.suppress(ConflictError):
+                    await store.restore(known)
+                    restored = True
+        return Opened(store, await store.begin(), restored)
     except BaseException:
         with contextlib.suppress(StoreError):
             await store.close()

@@ -74,28 +74,66 @@ class TableMark(msgspec.Struct, frozen=True):
     digest: str = ""
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """One of the controllers that share a store, by the store's own clock.
+
+    `order` is that of its table among all that were ever loaded: the largest leads, 0 is none yet.
+    `quiet` says of which routes it holds all writes back, and of which generation of their records.
+    """
+
+    id: str
+    name: str  # for people
+    order: int
+    age_s: float  # since it was heard of
+    quiet: dict[str, int] = {}
+
+
 class Stored(msgspec.Struct, frozen=True):
-    """Everything in a store but the history."""
+    """Everything in a store but the history.
+
+    `replica` is who reads it, `replicas` are all that share the store and were heard of lately,
+    that one included; both are empty where nobody can share it.
+    """
 
     starts: int = 0  # how often a controller began on it
     table: TableMark = TableMark()
     records: dict[str, Record] = {}
+    replica: str = ""
+    replicas: tuple[Replica, ...] = ()
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What one commit writes: all of it, durably, or nothing."""
+    """What one commit writes: all of it, durably, or nothing.
+
+    The last three are of stores that several share, by route and the generation of its record:
+    writes that this replica holds back from now on, those that it lets go again, and those whose
+    authority the change moves, for which every replica must have held them back.
+    """
 
     records: tuple[Record, ...] = ()
     forgotten: tuple[str, ...] = ()
     transitions: tuple[Transition, ...] = ()
     table: TableMark | None = None
+    quiet: dict[str, int] = {}
+    withdrawn: dict[str, int] = {}
+    swapped: dict[str, int] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.forgotten or self.transitions or self.table)
+        kept = self.records or self.forgotten or self.transitions or self.table
+        return bool(kept or self.quiet or self.withdrawn)
 
 
 def after(stored: Stored, change: Change) -> Stored:
     """What a store that held `stored` holds once the change is committed."""
     records = {name: each for name, each in stored.records.items() if name not in change.forgotten}
     records.update((record.name, record) for record in change.records)
-    return Stored(stored.starts, change.table or stored.table, records)
+    replicas = tuple(
+        _quietened(each, change) if each.id == stored.replica else each for each in stored.replicas
+    )
+    return Stored(stored.starts, change.table or stored.table, records, stored.replica, replicas)
+
+
+def _quietened(replica: Replica, change: Change) -> Replica:
+    ended = change.withdrawn.keys() | change.swapped.keys()
+    kept = {route: at for route, at in replica.quiet.items() if route not in ended}
+    return msgspec.structs.replace(replica, quiet={**kept, **change.quiet})

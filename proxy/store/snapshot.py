@@ -30,7 +30,8 @@ def snapshot_path(store: Path) -> Path:
 def write_snapshot(path: Path, stored: Stored) -> None:
     """Replace the snapshot, durably. Raises StoreError, and then leaves none."""
     fresh = path.with_name(path.name + ".new")
-    text = msgspec.json.format(msgspec.json.encode(_File(SCHEMA_VERSION, stored)), indent=1)
+    own = Stored(stored.starts, stored.table, stored.records)  # others are not as they were
+    text = msgspec.json.format(msgspec.json.encode(_File(SCHEMA_VERSION, own)), indent=1)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:

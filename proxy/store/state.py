@@ -5,9 +5,9 @@ raises StoreError; after an error other than ConflictError the outcome of a comm
 the caller loads again before it decides anything.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from proxy.store.records import Change, Stored, Transition
+from proxy.store.records import Change, Replica, Stored, Transition
 
 HISTORY_KEPT = 10_000  # transitions over all routes; older ones are pruned
 
@@ -18,6 +18,10 @@ class StoreError(Exception):
 
 class DamagedError(StoreError):
     """What is there is no good store: damaged, foreign, newer or empty."""
+
+
+class LostError(DamagedError):
+    """Nothing is there any more of what was."""
 
 
 class ConflictError(StoreError):
@@ -49,6 +53,31 @@ class StateStore(Protocol):
 
     async def close(self) -> None:
         """Give it back; further calls raise StoreError."""
+        ...
+
+
+@runtime_checkable
+class SharedStore(StateStore, Protocol):
+    """A store that several controllers share, each a replica of its own."""
+
+    async def wait_for_change(self, known: int, timeout_s: float) -> int:
+        """The version as soon as it is not `known`, or after that time."""
+        ...
+
+    async def declare(self, file: str) -> None:
+        """Say which file this replica has now, by its digest, and so whether it leads."""
+        ...
+
+    async def present(self) -> tuple[Replica, ...]:
+        """Say that this replica is there; all that are. To be called every few seconds."""
+        ...
+
+    async def refill(self, stored: Stored) -> None:
+        """After a LostError, put back what is known; ConflictError if another one did."""
+        ...
+
+    async def leave(self) -> None:
+        """Say that this replica serves nothing any more."""
         ...
 
 

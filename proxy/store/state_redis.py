@@ -21,12 +21,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from proxy.store.records import Change, Record, Stored, TableMark, Transition
+from proxy.store.records import Change, Record, Replica, Stored, TableMark, Transition
 from proxy.store.redis_address import shown_address
 from proxy.store.state import (
     HISTORY_KEPT,
     ConflictError,
     DamagedError,
+    LostError,
     StoreError,
     check_generations,
 )
@@ -34,13 +35,18 @@ from proxy.store.state_scripts import (
     BEGIN,
     CHANNEL,
     COMMIT,
+    FILES_KEPT,
+    FORGOTTEN_MS,
     KEYS,
+    LEAVE,
     LOAD,
     META,
     OPEN,
+    PRESENT,
     READ_HISTORY,
     RESTORE,
     SCHEMA_VERSION,
+    SILENT_MS,
 )
 
 TIMEOUT_S: Final = 2.0  # of one call, connecting and all
@@ -53,11 +59,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RedisStore:
-    """The store at `url`. Made by `open`."""
+    """The store at `url`, as one of its replicas. Made by `open`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, replica: str, name: str) -> None:
         self._name = shown_address(url)
         self._closed = False
+        self._replica = replica
+        self._replica_name = name
+        self._file = ""  # the digest of what the file declares
+        self._order = 0  # of that file, as the server said last
+        self._presence = asyncio.Lock()  # of two words of one replica the later one holds
         # Its types say that every answer may be text as well as bytes, or nothing.
         self._redis: Any = Redis.from_url(
             url,
@@ -67,16 +78,17 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        scripts = (OPEN, LOAD, BEGIN, COMMIT, RESTORE, READ_HISTORY)
+        scripts = (OPEN, LOAD, BEGIN, COMMIT, RESTORE, PRESENT, LEAVE, READ_HISTORY)
         self._scripts = {script: self._redis.register_script(script) for script in scripts}
 
     @classmethod
-    async def open(cls, url: str) -> "RedisStore":
+    async def open(cls, url: str, replica: str, name: str = "") -> "RedisStore":
         """The store, made where there is none, once all of it could be read. Raises StoreError.
 
         `url` is redis://, rediss:// or unix://; nothing of its user and password is ever shown.
+        `replica` is hexadecimal digits that no other one has, `name` is for people.
         """
-        store = cls(url)
+        store = cls(url, replica, name)
         try:
             await store._run(OPEN)
             # Unreadable records show here and not in the middle of a decision.
@@ -95,14 +107,20 @@ class RedisStore:
     async def commit(self, change: Change) -> None:
         transitions = change.transitions[-HISTORY_KEPT:]
         table = ("", "") if change.table is None else (change.table.generation, change.table.digest)
+        said = (change.quiet, change.withdrawn, change.swapped)
         arguments: list[Any] = [HISTORY_KEPT, *table]
-        arguments += [len(change.records), len(change.forgotten)]
+        arguments += [len(change.records), len(change.forgotten), *map(len, said)]
         for record in change.records:
             arguments += [record.name, record.generation, _encode(record)]
         arguments += change.forgotten
+        for routes in said:
+            for route, generation in routes.items():
+                arguments += [route, generation]
         for each in transitions:
             arguments += [each.route, _encode(each)]
         word, *found = await self._run(COMMIT, arguments)
+        if word == b"loud":
+            raise ConflictError("not every replica holds back what it was taken to hold back")
         if word == b"conflict":
             have = [self._record(text) for text in found if text is not None]
             check_generations(Stored(records={record.name: record for record in have}), change)
@@ -115,6 +133,41 @@ class RedisStore:
         word, *_ = await self._run(RESTORE, arguments)
         if word == b"conflict":
             raise ConflictError("only an empty store can be filled from a snapshot")
+
+    async def refill(self, stored: Stored) -> None:
+        """Where the server has lost all it held: put back what this replica knows of it.
+
+        ConflictError where there is something, be it that another replica was first.
+        """
+        await self._run(OPEN)
+        await self.restore(stored)
+
+    async def declare(self, file: str) -> None:
+        """Say which file this replica has now, by its digest, and so whether it leads."""
+        async with self._presence:
+            if file != self._file:
+                self._file, self._order = file, 0
+            await self._say_present()
+
+    async def present(self) -> tuple[Replica, ...]:
+        """Say that this replica is there; all that are. To be called every few seconds."""
+        async with self._presence:
+            return await self._say_present()
+
+    async def leave(self) -> None:
+        """Say that this replica serves nothing any more."""
+        async with self._presence:
+            await self._run(LEAVE)
+
+    async def _say_present(self) -> tuple[Replica, ...]:
+        arguments = [
+            *(self._replica_name, self._file, self._order),
+            *(FORGOTTEN_MS, SILENT_MS, FILES_KEPT),
+        ]
+        _, found = await self._run(PRESENT, arguments)
+        replicas = self._replicas(found)
+        [self._order] = [each.order for each in replicas if each.id == self._replica]
+        return replicas
 
     async def history(self, route: str | None = None, limit: int = 100) -> list[Transition]:
         if limit <= 0:
@@ -175,13 +228,13 @@ class RedisStore:
         """What the script answers: "done" or "conflict", and more. Raises StoreError."""
         async with self._as_store_error():
             answer: list[Any] = await self._scripts[script](
-                keys=KEYS, args=[SCHEMA_VERSION, CHANNEL, *arguments]
+                keys=KEYS, args=[SCHEMA_VERSION, CHANNEL, self._replica, *arguments]
             )
         word, *more = answer
         if word == b"damaged":
             raise self._damaged(more[0].decode(errors="replace"))
         if word == b"empty":
-            raise self._damaged("it has lost what it held, or part of it")
+            raise LostError(self._why_damaged("it has lost what it held, or part of it"))
         if word == b"schema":
             schema = more[0].decode(errors="replace")
             if not schema.isdecimal() or int(schema) < SCHEMA_VERSION:
@@ -192,14 +245,33 @@ class RedisStore:
             )
         return answer
 
-    def _stored(self, answer: Sequence[bytes]) -> Stored:
-        _, starts, generation, digest, *texts = answer
+    def _stored(self, answer: Sequence[Any]) -> Stored:
+        _, starts, generation, digest, replicas, *texts = answer
         records = [self._record(text) for text in texts]
         try:
             table = TableMark(int(generation), digest.decode())
-        except UnicodeDecodeError as error:
-            raise self._damaged("the digest of the table is no text") from error
-        return Stored(int(starts), table, {record.name: record for record in records})
+        except ValueError as error:
+            raise self._damaged("the mark of a table is none") from error
+        by_name = {record.name: record for record in records}
+        return Stored(int(starts), table, by_name, self._replica, self._replicas(replicas))
+
+    def _replicas(self, found: Sequence[Sequence[bytes]]) -> tuple[Replica, ...]:
+        replicas = []
+        try:
+            for id, name, order, age_ms, *quiet in found:
+                generations = dict(zip(quiet[::2], quiet[1::2], strict=True))
+                replicas.append(
+                    Replica(
+                        id.decode(),
+                        name.decode(errors="replace"),
+                        int(float(order)),
+                        max(float(age_ms) / 1000, 0.0),
+                        {route.decode(): int(at) for route, at in generations.items()},
+                    )
+                )
+        except ValueError as error:
+            raise self._damaged("what it says of a replica cannot be read") from error
+        return tuple(sorted(replicas, key=lambda each: each.id))
 
     def _record(self, text: bytes) -> Record:
         try:
@@ -208,7 +280,10 @@ class RedisStore:
             raise self._damaged(f"a record cannot be read: {error}") from error
 
     def _damaged(self, why: str) -> DamagedError:
-        return DamagedError(
+        return DamagedError(self._why_damaged(why))
+
+    def _why_damaged(self, why: str) -> str:
+        return (
             f"the state store at {self._name} is damaged ({why}). It may have held reverts and "
             "missed writes, so nothing starts afresh over it: put good data in its place, or "
             "remove its keys and start Banyan again"
@@ -290,6 +365,8 @@ def _why(error: BaseException) -> str:
         case redis.exceptions.TimeoutError() | TimeoutError():
             return f"it does not answer within {TIMEOUT_S:g} s"
     text = str(error) or type(error).__name__
+    if "unauthenticated" in text:  # so much is not read from somebody who has not said a password
+        return "it refuses the user and password of its URL, or wants some"
     if "READONLY" in text or isinstance(error, redis.exceptions.ReadOnlyError):
         return "it is a read-only replica; name the primary"
     return text

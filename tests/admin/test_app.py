@@ -74,6 +74,7 @@ async def test_the_routes_are_in_the_contracts_form(client: Client) -> None:
         "revert": None,
         "advance": None,
         "ready_at": None,
+        "stale": False,
         "verdict": {
             "state": "inconclusive",
             "evidence": NO_VERDICT.evidence,

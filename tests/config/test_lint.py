@@ -106,10 +106,6 @@ def test_a_key_that_is_not_acted_on_yet_says_so(path: tuple[str, ...]) -> None:
     assert found.key_path == ".".join(path)
 
 
-def test_redis_is_not_used_yet() -> None:
-    assert only(with_routes("/a: 1%", "state: redis://h")).code == "NOT_ACTIVE"
-
-
 def test_defaults_written_out_are_nothing_to_warn_of() -> None:
     text = (
         "defaults:\n  revert: {divergence: 1%, errors: 2%, latency: null, min_samples: 20,"

@@ -22,7 +22,7 @@ from tests.config.samples import BACKENDS, config_of, findings_of, loaded, with_
         ("workers: 0", "BAD_VALUE", "workers", "legal is 1 to 256, or auto"),
         ("workers: true", "BAD_VALUE", "workers", "not a whole number"),
         ("workers: '2'", "BAD_VALUE", "workers", "not a whole number"),
-        ("state: mysql://x", "BAD_VALUE", "state", "sqlite:PATH or redis://"),
+        ("state: mysql://x", "BAD_VALUE", "state", "sqlite:PATH, redis://"),
         ("admin: {listen: 0.0.0.0:9}", "ADMIN_EXPOSED", "admin.listen", "no access control yet"),
         ("admin: {listen: '[::]:9'}", "ADMIN_EXPOSED", "admin.listen", "loopback"),
         ("admin: {listen: 127.0.0.1:8080}", "LISTEN_CLASH", "admin.listen", "another port"),

@@ -52,6 +52,7 @@ def view_of(made: Bench) -> ControllerView:
         guard,
         commands,
         {},
+        {},
     )
 
 
@@ -90,7 +91,7 @@ async def test_a_store_that_fails_later_is_shown_until_it_is_back(tmp_path: Path
         await eventually(lambda: view.readiness().degraded, "the trouble")
         [trouble] = view.readiness().degraded
         assert "the disk is gone" in trouble
-        await made.until_published(2)
+        await made.changes.until(lambda: not made.published[-1].world.frozen, "a thaw")
         assert view.readiness().degraded == ()
 
 

@@ -4,7 +4,8 @@ The workers here are models of what the link asks of a worker; the store is the 
 commit leaves. Each rule is a thing that can happen next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 from hypothesis import given, settings
@@ -74,16 +75,27 @@ class Moves:
         self.deciding, self.queued = [], []
         if from_snapshot:
             self.world = World.begin(SLOTS, self.snapshot, frozen=True)
-        else:
-            self.store = msgspec.structs.replace(self.store, starts=self.store.starts + 1)
-            self.world = World.begin(SLOTS, self.store)
-        self.decide_on([edited(self.phase)])
+            self.decide_on([edited(self.phase)])
+            return
+        self.store = msgspec.structs.replace(self.store, starts=self.store.starts + 1)
+        self.world = World.begin(SLOTS, self.snapshot if self.snapshot.records else self.store)
+        self.decide_on([StoreRead(self.store), edited(self.phase)])
 
     def decide_on(self, events: list[Event]) -> None:
         if self.world is None:
             return
-        if self.pending is not None or self.in_doubt:
+        if self.in_doubt:
+            # What cannot wait for the store is decided in a frozen world.
+            pressing = [event for event in events if isinstance(event, WriteMissed)]
+            self.queued += [event for event in events if event not in pressing]
+            if pressing:
+                self.decide_apart(pressing)
+            return
+        if self.pending is not None:
             self.queued += events
+            return
+        if self.world.frozen and not any(isinstance(event, StoreRead) for event in events):
+            self.decide_apart(events)
             return
         self.pending = decide(self.world, events, at(self.clock))
         self.deciding = events
@@ -92,6 +104,15 @@ class Moves:
             self.publish()
         elif fate != "takes long":
             self.commit_ends(fate == "succeeds", fate != "fails")
+
+    def decide_apart(self, events: Sequence[Event]) -> None:
+        assert self.world is not None
+        self.queued += [event for event in events if isinstance(event, WriteMissed)]
+        queued, self.queued = self.queued, []
+        self.pending = decide(self.world, events, at(self.clock))
+        self.snapshot = self.pending.world.stored
+        self.publish()
+        self.queued = queued
 
     def publish(self) -> None:
         decision, self.pending = self.pending, None
@@ -122,6 +143,8 @@ class Moves:
         else:
             self.pending = None
             self.in_doubt = True
+            assert self.world is not None
+            self.world = replace(self.world, frozen=True)
 
     def write(self) -> None:
         assert self.pending is not None
@@ -133,7 +156,7 @@ class Moves:
             return
         if not self.in_doubt and not self.world.frozen:
             return
-        if self.world.frozen:
+        if not self.in_doubt:
             self.store = msgspec.structs.replace(self.store, starts=self.store.starts + 1)
         self.in_doubt = False
         again = [event for event in self.deciding if not isinstance(event, StoreRead)]
@@ -200,7 +223,7 @@ class Moves:
                 self.decide_on([WriteMissed("a", state.authority.other)])
             return
         if single:
-            assert state.authority.other in self.store.records["a"].missed
+            assert self.is_durable(frozenset({state.authority.other}))
         worker.writes.append(state.authority)
 
     def worker_ends_a_write(self, slot: int) -> None:
@@ -220,7 +243,11 @@ class Moves:
     def a_published_flag_is_stored(self) -> None:
         for worker in self.workers:
             if worker.state:
-                assert worker.state.missed <= self.store.records["a"].missed
+                assert self.is_durable(worker.state.missed)
+
+    def is_durable(self, missed: frozenset[Side]) -> bool:
+        kept = [each.records.get("a") for each in (self.store, self.snapshot)]
+        return any(missed <= record.missed for record in kept if record is not None)
 
 
 # Each thing that can happen as often as it should be tried; `pick` is 0 to 9.

@@ -2,14 +2,8 @@
 
 import pytest
 
-from proxy.control.reconciler import (
-    ABSENT_KEPT,
-    ABSENT_KEPT_S,
-    LONGEST_RETRY_S,
-    decide,
-    next_deadline,
-    retry_after_s,
-)
+from proxy.control.authority import LONGEST_RETRY_S, retry_after_s
+from proxy.control.reconciler import ABSENT_KEPT, ABSENT_KEPT_S, decide, next_deadline
 from proxy.control.world import (
     Event,
     SlotJoined,
@@ -232,20 +226,23 @@ def test_records_of_absent_routes_are_bounded_in_number_and_age() -> None:
     assert len(decision.change.forgotten) == ABSENT_KEPT
 
 
-def test_frozen_keeps_the_snapshot_and_stores_nothing() -> None:
+def test_frozen_keeps_to_the_snapshot_but_for_what_cannot_wait() -> None:
     stored = world_with(table(route("a", DUAL_WRITE))).stored
     world = World.begin(2, stored, frozen=True)
     edited = table(route("a", LEGACY_ONLY), route("b", NINETY))
     decision = decide(world, [edited, WriteMissed("a", Side.LEGACY)], at(1))
-    assert not decision.change
+    [changed] = decision.change.records
+    assert (changed.generation, changed.effective) == (2, DUAL_WRITE)
+    assert changed.missed == {Side.LEGACY}
     assert decision.new_table
-    assert decision.world.states["a"] == RouteState.of_phase(DUAL_WRITE)
+    flagged = RouteState(DUAL_WRITE, Side.NEW, missed=frozenset({Side.LEGACY}))
+    assert decision.world.states["a"] == flagged
     assert decision.world.states["b"] == RouteState.of_phase(NINETY)
     assert decision.world.generation == stored.table.generation + 1
-    assert [alarm.level for alarm in decision.alarms] == ["error"]
+    assert [alarm.event for alarm in decision.alarms] == ["side misses writes"]
 
     thawed = decide(decision.world, [StoreRead(Stored(9, stored.table, stored.records))], at(2))
-    assert thawed.states["a"] == RouteState(LEGACY_ONLY, Side.NEW, writes_paused=True)
+    assert thawed.states["a"] == RouteState(LEGACY_ONLY, Side.NEW, True, flagged.missed)
     assert thawed.change.table == decision.world.stored.table
     assert thawed.world.revision > 9_000_000_000
 

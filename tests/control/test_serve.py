@@ -95,9 +95,25 @@ async def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
     assert "put a good copy in its place" in said
 
 
-async def test_redis_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    said = await refusal(tmp_path, config().replace("sqlite:state.db", "redis://127.0.0.1:1/0"))
-    assert "redis:// is not available in this version" in said
+async def test_the_url_of_a_redis_that_is_none_is_refused_and_not_shown(tmp_path: Path) -> None:
+    url = "redis://me:hid@den@cache/0"
+    said = await refusal(tmp_path, config().replace("sqlite:state.db", url))
+    assert "the URL of the Redis is not of the form redis://user:password@host" in said
+    assert "hid" not in said
+
+
+async def test_without_redis_and_snapshot_nothing_is_served_and_it_is_said_why(
+    tmp_path: Path,
+) -> None:
+    text = config().replace("sqlite:state.db", "redis://me:hidden@127.0.0.1:1/0")
+    async with Serving(tmp_path, text, expect_ready=False) as serving:
+        told = await serving.says("no snapshot either, nothing can be served")
+        assert str(tmp_path / ".banyan" / "shared.snapshot.json") == told["snapshot"]
+        told = await serving.says("state store cannot be used")
+        assert "redis://127.0.0.1:1/0 cannot be used" in told["reason"]
+        assert "hidden" not in serving.words
+        serving.signal(signal.SIGTERM)
+        assert await serving.exit_code() == 0
 
 
 async def test_a_second_one_on_the_same_state_is_refused(tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ class RedisServer:
                 return False
         return True
 
+    def signal(self, signum: signal.Signals) -> None:
+        """SIGSTOP makes it hang, SIGCONT go on."""
+        assert self.process is not None
+        self.process.send_signal(signum)
+
     def stop(self) -> None:
         """Kill it; what it held is gone, but for what it was told to save."""
         assert self.process is not None

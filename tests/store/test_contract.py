@@ -34,7 +34,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     if request.param == "memory":
         opened = MemoryStore()
     elif request.param == "redis":
-        opened = await RedisStore.open(await emptied(request.getfixturevalue("redis").url))
+        url = await emptied(request.getfixturevalue("redis").url)
+        opened = await RedisStore.open(url, "a1")
     else:
         opened = await SqliteStore.open(tmp_path / "state.db")
     yield opened
@@ -53,12 +54,17 @@ def record(name: str = "users", generation: int = 1, **changed: object) -> Recor
     return Record(name, generation, **values)  # type: ignore[arg-type]
 
 
+def kept(stored: Stored) -> Stored:
+    """Without who shares the store."""
+    return Stored(stored.starts, stored.table, stored.records)
+
+
 def transition(number: int, route: str = "users") -> Transition:
     return Transition(float(number), route, "phase", "0%", "1%", "file", "edited")
 
 
 async def test_a_new_store_is_empty(store: StateStore) -> None:
-    assert await store.load() == Stored()
+    assert kept(await store.load()) == Stored()
     assert await store.history() == []
 
 
@@ -95,7 +101,7 @@ async def test_a_record_that_does_not_follow_changes_nothing(
     )
     with pytest.raises(ConflictError):
         await store.commit(stale)
-    assert await store.load() == Stored(records={"users": record()})
+    assert kept(await store.load()) == Stored(records={"users": record()})
     assert await store.history() == []
 
 
@@ -129,7 +135,7 @@ async def test_history_is_bounded(store: StateStore) -> None:
 async def test_an_empty_store_is_filled_from_a_snapshot(store: StateStore) -> None:
     snapshot = Stored(7, TableMark(3, "digest"), {"users": record(generation=5)})
     await store.restore(snapshot)
-    assert await store.load() == snapshot
+    assert kept(await store.load()) == snapshot
     with pytest.raises(ConflictError):
         await store.restore(snapshot)
 

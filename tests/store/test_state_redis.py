@@ -14,9 +14,17 @@ from proxy.store.records import Change, Stored, TableMark
 from proxy.store.redis_address import shown_address
 from proxy.store.state import ConflictError, DamagedError, StoreError
 from proxy.store.state_redis import TIMEOUT_S, RedisStore
-from proxy.store.state_scripts import CHANNEL, HISTORY, META, PREFIX, RECORDS, SCHEMA
+from proxy.store.state_scripts import (
+    CHANNEL,
+    HISTORY,
+    META,
+    PREFIX,
+    RECORDS,
+    REPLICAS,
+    SCHEMA,
+)
 from tests.harness.redisserver import RedisServer, redis_server
-from tests.store.test_contract import record, transition
+from tests.store.test_contract import kept, record, transition
 
 SEEN_WITHIN_S = 0.5
 IN_TIME_S = TIMEOUT_S + 1.0  # the machine may be slow
@@ -41,14 +49,14 @@ async def client(server: RedisServer) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def store(server: RedisServer) -> AsyncIterator[RedisStore]:
-    opened = await RedisStore.open(server.url)
+    opened = await RedisStore.open(server.url, "a1")
     yield opened
     await opened.close()
 
 
 @pytest.fixture
 async def other(server: RedisServer) -> AsyncIterator[RedisStore]:
-    opened = await RedisStore.open(server.url)
+    opened = await RedisStore.open(server.url, "b2")
     yield opened
     await opened.close()
 
@@ -91,9 +99,8 @@ async def test_of_two_that_commit_the_same_generation_one_wins(
         assert any(isinstance(each, ConflictError) for each in found)
         won = changes[found.index(None)]
         stored = await store.load()
-        assert stored == await other.load()
+        assert stored.records == (await other.load()).records
         assert stored.records["users"] == won.records[0]
-        assert stored.table == won.table
     assert [each.at for each in await store.history()] == [float(n) for n in range(50, 0, -1)]
 
 
@@ -105,25 +112,11 @@ async def test_a_conflict_says_what_is_there(store: RedisStore, other: RedisStor
     )
 
 
-async def test_every_start_of_several_is_counted_once(store: RedisStore, other: RedisStore) -> None:
-    found = await asyncio.gather(*(each.begin() for each in [store, other] * 10))
-    assert sorted(each.starts for each in found) == list(range(1, 21))
-
-
-async def test_one_of_two_fills_an_empty_store(store: RedisStore, other: RedisStore) -> None:
-    stored = [Stored(n, TableMark(n, "d"), {"users": record(generation=n)}) for n in (3, 4)]
-    found = await asyncio.gather(
-        store.restore(stored[0]), other.restore(stored[1]), return_exceptions=True
-    )
-    assert await store.load() == stored[found.index(None)]
-    assert isinstance(found[1 - found.index(None)], ConflictError)
-
-
 async def test_every_key_has_the_prefix_and_the_tag(store: RedisStore, client: Any) -> None:
     await store.begin()
     await store.commit(Change((record(),), transitions=(transition(1),), table=TableMark(1, "d")))
     keys = await client.keys()
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert all(key.startswith(f"{PREFIX}{{all}}:".encode()) for key in keys)
 
 
@@ -141,7 +134,7 @@ async def test_a_server_that_was_killed_is_used_again(
     await refused(store.commit(Change((record(generation=2),))), "cannot be used")
     await refused(store.version(), "cannot be used")
     await refused(store.wait_for_change(1, 10), "cannot be used")
-    await refused(RedisStore.open(server.url), "cannot be used")
+    await refused(RedisStore.open(server.url, "a1"), "cannot be used")
     server.start()
     assert (await store.load()).records == {"users": record()}
     await store.commit(Change((record(generation=2),)))
@@ -158,8 +151,8 @@ async def test_a_server_that_lost_everything_is_not_started_afresh_unasked(
     server.start()
     for call in (store.load, store.begin, lambda: store.commit(Change((record(),)))):
         assert isinstance(await refused(call(), "has lost what it held"), DamagedError)
-    again = await RedisStore.open(server.url)
-    assert await again.load() == Stored()
+    again = await RedisStore.open(server.url, "a1")
+    assert kept(await again.load()) == Stored()
     await store.restore(Stored(1, TableMark(), {"users": record()}))
     assert (await again.load()).records == {"users": record()}
     await again.close()
@@ -176,7 +169,7 @@ async def test_a_server_that_hangs_is_not_waited_for(
         store.load(),
         store.commit(Change((record(generation=2),))),
         store.wait_for_change(known, 60),
-        RedisStore.open(server.url),
+        RedisStore.open(server.url, "a1"),
     ]
     for call in calls:
         await refused(call, "does not answer within 2 s")
@@ -201,9 +194,9 @@ async def test_a_replica_is_refused(server: RedisServer, store: RedisStore, clie
     await client.replicaof("127.0.0.1", "1")
     await refused(store.commit(Change((record(),))), "read-only replica")
     await refused(store.load(), "read-only replica")
-    await refused(RedisStore.open(server.url), "read-only replica")
+    await refused(RedisStore.open(server.url, "a1"), "read-only replica")
     await client.replicaof("NO", "ONE")
-    assert await store.load() == Stored()
+    assert kept(await store.load()) == Stored()
 
 
 async def test_a_server_that_loads_its_data_is_refused(
@@ -217,7 +210,7 @@ async def test_a_server_that_loads_its_data_is_refused(
     # 20 s for all keys; it answers after each few of them.
     server.start("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
     await refused(store.load(), "still loading")
-    await refused(RedisStore.open(server.url), "still loading")
+    await refused(RedisStore.open(server.url, "a1"), "still loading")
 
 
 async def test_a_full_server_changes_nothing(store: RedisStore, client: Any) -> None:
@@ -226,7 +219,9 @@ async def test_a_full_server_changes_nothing(store: RedisStore, client: Any) -> 
     await client.config_set("maxmemory", "1")
     change = Change((record(generation=2),), ("orders",), (transition(1),), TableMark(2, "d"))
     await refused(store.commit(change), "maxmemory")
-    assert await store.load() == Stored(records={"users": record(), "orders": record("orders")})
+    assert kept(await store.load()) == Stored(
+        records={"users": record(), "orders": record("orders")}
+    )
     assert await store.history() == []
     assert await store.version() == known
 
@@ -240,7 +235,9 @@ async def test_what_is_no_redis_is_said_to_be_none() -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
         port = web.sockets[0].getsockname()[1]
-        await refused(RedisStore.open(f"redis://127.0.0.1:{port}"), "what answers there is no Red")
+        await refused(
+            RedisStore.open(f"redis://127.0.0.1:{port}", "a1"), "what answers there is no Red"
+        )
 
 
 # Data that is none of ours, or not all of it
@@ -255,7 +252,7 @@ async def test_a_key_of_another_type_is_damage(
     await client.sadd(key, "foreign")
     change = Change((record(generation=2),), transitions=(transition(2),))
     calls = [store.load(), store.begin(), store.commit(change), store.history()]
-    for call in [*calls, RedisStore.open(server.url)]:
+    for call in [*calls, RedisStore.open(server.url, "a1")]:
         assert isinstance(await refused(call, "is damaged"), DamagedError)
     assert await client.smembers(key) == {b"foreign"}
 
@@ -269,12 +266,13 @@ async def test_values_that_cannot_be_read_are_damage(
         (RECORDS, "users", "[]"),
         (RECORDS, "users", '{"name": "users", "generation": 1}'),
         (META, "starts", "many"),
-        (META, "digest", b"\xff"),
+        (REPLICAS, "a1:generation", "none"),
+        (REPLICAS, "a1:table", b"\xff"),
         (META, "version", "new"),
     ]:
         before = await client.hget(key, field)
         await client.hset(key, field, value)
-        error = await refused(RedisStore.open(server.url), "is damaged")
+        error = await refused(RedisStore.open(server.url, "a1"), "is damaged")
         assert isinstance(error, DamagedError)
         await (client.hset(key, field, before) if before else client.hdel(key, field))
     await client.xadd(HISTORY, {"foreign": "1"})
@@ -289,7 +287,7 @@ async def test_a_key_that_is_gone_is_damage(
 ) -> None:
     await store.commit(Change((record(),)))
     await client.delete(key)
-    for call in (store.load(), RedisStore.open(server.url)):
+    for call in (store.load(), RedisStore.open(server.url, "a1")):
         assert isinstance(await refused(call, "is damaged"), DamagedError)
 
 
@@ -297,7 +295,7 @@ async def test_a_newer_schema_is_refused(
     server: RedisServer, store: RedisStore, client: Any
 ) -> None:
     await client.set(SCHEMA, "2")
-    await refused(RedisStore.open(server.url), r"a newer Banyan \(schema 2\)")
+    await refused(RedisStore.open(server.url, "a1"), r"a newer Banyan \(schema 2\)")
     await refused(store.commit(Change((record(),))), "a newer Banyan")
 
 
@@ -360,7 +358,7 @@ async def test_who_may_not_subscribe_or_publish_polls(
     await client.execute_command(
         *("ACL", "SETUSER", "deaf", "on", ">word", "~banyan:state:*", "resetchannels", "+@all")
     )
-    deaf = await RedisStore.open(server.url.replace("unix://", "unix://deaf:word@"))
+    deaf = await RedisStore.open(server.url.replace("unix://", "unix://deaf:word@"), "a1")
     waiting = asyncio.create_task(deaf.wait_for_change(0, 30))
     await other.commit(Change((record(),)))
     known = await waiting
@@ -385,24 +383,25 @@ async def test_a_refused_password_is_not_said(server: RedisServer, client: Any) 
     await client.config_set("requirepass", "right")
     for who in ("me:hidden@", ":hidden@", "hidden@", ""):
         url = server.url.replace("unix://", f"unix://{who}")
-        error = await refused(RedisStore.open(url), "refuses the user and password")
+        error = await refused(RedisStore.open(url, "a1"), "refuses the user and password")
         assert "hidden" not in "".join(traceback.format_exception(error))
         assert server.url in str(error)
-    store = await RedisStore.open(server.url.replace("unix://", "unix://:right@"))
+    store = await RedisStore.open(server.url.replace("unix://", "unix://:right@"), "a1")
     await store.close()
 
 
 async def test_what_a_user_may_not_do_names_no_user(server: RedisServer, client: Any) -> None:
     await client.execute_command("ACL", "SETUSER", "hidden", "on", ">word", "~none:*", "+@all")
     error = await refused(
-        RedisStore.open(server.url.replace("unix://", "unix://hidden:word@")), "may not do"
+        RedisStore.open(server.url.replace("unix://", "unix://hidden:word@"), "a1"), "may not do"
     )
     assert "hidden" not in str(error)
 
 
 async def test_the_url_of_a_server_that_is_away_is_shown_without_secrets() -> None:
     error = await refused(
-        RedisStore.open("redis://hidden:hidden@127.0.0.1:1/0?password=hidden"), "cannot be used"
+        RedisStore.open("redis://hidden:hidden@127.0.0.1:1/0?password=hidden", "a1"),
+        "cannot be used",
     )
     assert "hidden" not in "".join(traceback.format_exception(error))
     assert "redis://127.0.0.1:1/0 " in str(error)
@@ -431,7 +430,7 @@ async def test_the_url_of_a_server_that_is_away_is_shown_without_secrets() -> No
     ],
 )
 async def test_a_url_that_is_none_is_not_shown(url: str) -> None:
-    error = await refused(RedisStore.open(url), "is not of the form")
+    error = await refused(RedisStore.open(url, "a1"), "is not of the form")
     assert "hid" not in str(error)
     assert error.__suppress_context__ or error.__context__ is None
 
