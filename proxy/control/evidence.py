@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from comparators.redaction import Redactor
+from proxy.control.tasks import goes_on
 from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
 from proxy.core.messages import AskAgain, NotAsked, Observation, Report
 from proxy.core.model import Route
@@ -154,7 +155,7 @@ class Evidence:
 
     async def _keep(self) -> None:
         reopen_at = save_at = 0.0
-        while True:
+        while goes_on():
             now = time.monotonic()
             self._assessor.expire(now)
             if self.store is None and now >= reopen_at:

@@ -28,6 +28,7 @@ from proxy.control.inbox import Inbox
 from proxy.control.reconciler import decide, next_deadline
 from proxy.control.replicas import declared_digest
 from proxy.control.steering import Order
+from proxy.control.tasks import goes_on
 from proxy.control.world import (
     Decision,
     Event,
@@ -137,11 +138,12 @@ class Ledger:
             await self._begin()
             self.begun.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch())
-                group.create_task(self._stay_present())
-                while True:
+                others = [group.create_task(self._watch()), group.create_task(self._stay_present())]
+                while goes_on():
                     await self._inbox.wait(self._time_left())
                     await self._decide(self._inbox.take())
+                for task in others:
+                    task.cancel()
         finally:
             await self._close()
 
@@ -156,7 +158,7 @@ class Ledger:
 
     async def _begin(self) -> None:
         attempt = 0
-        while self.world is None:
+        while self.world is None and goes_on():
             try:
                 await self._open()
             except StoreError as error:
@@ -212,7 +214,7 @@ class Ledger:
             await self._try_to_thaw()
             return
         conflicts = 0
-        while True:
+        while goes_on():
             events = [event for event in events if self._is_wanted(event)]
             try:
                 events = await self._with_what_is_stored(events)
@@ -285,7 +287,7 @@ class Ledger:
         self._report(error, 0)
         self.world = replace(self.world, frozen=True)
         attempt = 0
-        while True:
+        while goes_on():
             until = time.monotonic() + RETRY_S[min(attempt, len(RETRY_S) - 1)]
             while (left := until - time.monotonic()) > 0:
                 await self._inbox.wait_for_pressing(left)
@@ -298,6 +300,7 @@ class Ledger:
                 self._report(later, attempt)
             else:
                 return self._returned(stored)
+        raise asyncio.CancelledError
 
     async def _read_again(self) -> Stored:
         assert self._store is not None
@@ -361,7 +364,7 @@ class Ledger:
         store, version = self._store, -1
         if not isinstance(store, SharedStore):
             return
-        while True:
+        while goes_on():
             try:
                 changed = await store.wait_for_change(version, WATCH_S)
             except StoreError:
@@ -374,7 +377,7 @@ class Ledger:
 
     async def _stay_present(self) -> None:
         await self._opened.wait()
-        while isinstance(self._store, SharedStore):
+        while goes_on() and isinstance(self._store, SharedStore):
             with contextlib.suppress(StoreError):  # who watches tells of it
                 await self._store.present()
             await asyncio.sleep(PRESENT_S)

@@ -16,12 +16,13 @@ from typing import Final
 import msgspec
 import structlog
 
+from proxy.control.tasks import goes_on
 from proxy.core.model import Phase
 from proxy.store.evidence_redis import RedisEvidence
 from proxy.store.state import StoreError
 
 SHARE_S: Final = 0.25
-REOPEN_S: Final = 2.0
+TRY_AGAIN_S: Final = 1.0
 MAX_ROUTES: Final = 10_000
 MAX_SLOTS: Final = 64  # of one route, beyond what is remembered the oldest are taken together
 ROUTES_A_WORD: Final = 200
@@ -117,6 +118,7 @@ class Pooling:
         open_stream: Callable[[], Awaitable[RedisEvidence]],
         replica: str,
     ) -> None:
+        self.is_open = False  # others can be heard
         self.counts: Counter[str] = Counter()  # words that were sent, heard, lost or unreadable
         self._pool = pool
         self._heard = heard
@@ -129,15 +131,17 @@ class Pooling:
     async def run(self) -> None:
         """Share until cancelled."""
         try:
-            while True:
+            while goes_on():
                 try:
                     if self._stream is None:
                         self._stream = await self._open_stream()
+                    self.is_open = True
                     await self._share(self._stream)
                 except StoreError as error:
-                    log.debug("evidence is not shared", reason=str(error))
-                    await asyncio.sleep(REOPEN_S)
-                await asyncio.sleep(SHARE_S)
+                    if self.is_open:
+                        log.warning("evidence is not shared", reason=str(error))
+                    self.is_open = False
+                await asyncio.sleep(SHARE_S if self.is_open else TRY_AGAIN_S)
         finally:
             if self._stream is not None:
                 await self._stream.close()
