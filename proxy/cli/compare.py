@@ -59,8 +59,9 @@ def command(
     """Compare recorded pairs of answers by the rules of a configuration.
 
     FILE2 or DIR2 holds the answers of new where the first holds only those of legacy: requests
-    of HAR files are matched by method and target, files of folders by their names. Places that
-    were noise when they were recorded stay noise. Exits 1 if a pair is divergent that was not.
+    of HAR files are matched by method and target (new's as the route's rewrite makes it), files
+    of folders by their names. Places that were noise when they were recorded stay noise. Exits 1
+    if a pair is divergent that was not, and if no pair could be replayed.
     """
     # Here, since reading the schema takes longer than a usage error should.
     from proxy.cli.replaying import ReplayError, read_pairs
@@ -81,7 +82,7 @@ def command(
         raise click.UsageError("Folders say nothing of routes: --route NAME says whose rules.")
     replay = Replay(routes, route, config_path.parent)
     try:
-        for pair in read_pairs(first, second):
+        for pair in read_pairs(first, second, replay.new_target):
             replay.take(pair)
     except ReplayError as error:
         raise click.ClickException(str(error)) from None
@@ -92,6 +93,14 @@ def command(
         click.echo(json.dumps(as_data(result), indent=2))
     else:
         _print(result)
+    if not result.replayed:
+        given = f"{first} and {second}" if second else first
+        what = (
+            f"none of the {result.pairs:,} pairs could be"
+            if result.pairs
+            else f"there are no pairs{f' of {route}' if route else ''} in {given}"
+        )
+        raise click.ClickException(f"Nothing was replayed, so nothing is known: {what}.")
     if result.has_new_divergences:
         raise SystemExit(1)
 

@@ -8,10 +8,11 @@ time; a HAR file, which cannot be read in pieces, is limited in size.
 
 import base64
 import binascii
+import codecs
 import mimetypes
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,11 +22,15 @@ import msgspec
 from comparators.model import Answer
 from comparators.redaction import NESTED_DEEPER
 from proxy.admin.divergences import WholeDivergence
-from proxy.core.divergences import Divergence, RecordedAnswer
+from proxy.core.divergences import Divergence, RecordedAnswer, SideRecord
+from proxy.core.paths import canonical_path
 
 MAX_LINE_BYTES: Final = 64 << 20
 MAX_HAR_BYTES: Final = 256 << 20
 MAX_FILE_BYTES: Final = 64 << 20
+
+# Method, host and target of a request to legacy: the target that new gets in its place.
+NewTarget = Callable[[str, str, str], str]
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 
@@ -35,7 +40,10 @@ class ReplayError(Exception):
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """Two answers, or why there are not two; and what was found when they were recorded."""
+    """Two answers, or why they cannot be compared; and what was found when they were recorded.
+
+    A side that gave no answer has one of status 0. Where a side failed, no body is of use.
+    """
 
     name: str  # the id of the divergence, the request, or the file
     method: str
@@ -44,11 +52,16 @@ class Pair(msgspec.Struct, frozen=True):
     route: str | None = None  # None: as it is routed
     legacy: Answer | None = None
     new: Answer | None = None
-    missing: str = ""  # why an answer is not there
+    missing: str = ""  # why the answers are not there
     recorded: Divergence | None = None
 
 
-def read_pairs(first: Path, second: Path | None) -> Iterator[Pair]:
+def failed(answer: Answer) -> bool:
+    """Whether a side gave no usable answer: none at all, or a 5xx."""
+    return not answer.status or answer.status >= 500
+
+
+def read_pairs(first: Path, second: Path | None, new_target: NewTarget) -> Iterator[Pair]:
     """The pairs in a file or a folder, or in two of them. Raises ReplayError."""
     try:
         if first.is_dir() or (second is not None and second.is_dir()):
@@ -58,7 +71,7 @@ def read_pairs(first: Path, second: Path | None) -> Iterator[Pair]:
                 )
             yield from _folders(first, second)
         elif second is not None:
-            yield from _har_files(first, second)
+            yield from _har_files(first, second, new_target)
         elif first.suffix.lower() == ".har":
             raise ReplayError(
                 f"{first} holds the answers of one side: a second HAR file with those of new "
@@ -77,6 +90,7 @@ def _export(path: Path) -> Iterator[Pair]:
         number = 0
         while line := file.readline(MAX_LINE_BYTES):
             number += 1
+            line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             if len(line) >= MAX_LINE_BYTES:
@@ -93,25 +107,36 @@ def _export(path: Path) -> Iterator[Pair]:
 def _recorded_pair(found: WholeDivergence) -> Pair:
     fields = msgspec.structs.asdict(found)
     recorded = Divergence(**{**fields, "at": found.at.timestamp()})
+    sides = _outcome(found.legacy), _outcome(found.new)
+    if any(map(failed, sides)):
+        return _of_export(found, recorded, *sides)
     missing = ""
-    if not found.legacy.status or not found.new.status:
-        missing = "a side gave no answer"
-    elif found.legacy_answer is None or found.new_answer is None:
+    if found.legacy_answer is None or found.new_answer is None:
         missing = "the answers were not recorded"
     elif found.legacy_answer.body is None or found.new_answer.body is None:
         missing = "a body was not recorded"
     elif NESTED_DEEPER in found.legacy_answer.body or NESTED_DEEPER in found.new_answer.body:
         missing = "a body is nested too deep to be recorded whole"
+    if missing:
+        return _of_export(found, recorded, None, None, missing)
+    return _of_export(found, recorded, _answer(found.legacy_answer), _answer(found.new_answer))
+
+
+def _of_export(
+    found: WholeDivergence,
+    recorded: Divergence,
+    legacy: Answer | None,
+    new: Answer | None,
+    missing: str = "",
+) -> Pair:
     return Pair(
-        name=found.id,
-        method=found.method,
-        target=found.target,
-        route=found.route,
-        legacy=None if missing else _answer(found.legacy_answer),
-        new=None if missing else _answer(found.new_answer),
-        missing=missing,
-        recorded=recorded,
+        found.id, found.method, found.target, "", found.route, legacy, new, missing, recorded
     )
+
+
+def _outcome(side: SideRecord) -> Answer:
+    """What came of a side, without headers and body."""
+    return Answer(0 if side.failure else side.status)
 
 
 def _answer(recorded: RecordedAnswer | None) -> Answer | None:
@@ -144,6 +169,7 @@ class _Named(msgspec.Struct, frozen=True):
 class _HarContent(msgspec.Struct, frozen=True):
     text: str | None = None
     encoding: str | None = None
+    size: int | float | None = None  # of the body, its codings undone; -1: not known
 
 
 class _HarResponse(msgspec.Struct, frozen=True):
@@ -170,14 +196,20 @@ class _Har(msgspec.Struct, frozen=True):
     log: _HarLog
 
 
-def _har_files(first: Path, second: Path) -> Iterator[Pair]:
+def _har_files(first: Path, second: Path, new_target: NewTarget) -> Iterator[Pair]:
     waiting: dict[tuple[str, str], deque[_HarEntry]] = defaultdict(deque)
     for entry in _har(second):
         waiting[_asked(entry)].append(entry)
     for entry in _har(first):
-        asked = _asked(entry)
-        others = waiting.get(asked)
-        yield _har_pair(first, entry, others.popleft() if others else None)
+        method, target = _asked(entry)
+        pair = Pair(f"{method} {target}", method, target, _host(entry))
+        # What a client recorded before a proxy that rewrites has the same target on both sides.
+        rewritten = new_target(method, pair.host, target)
+        others = waiting.get((method, rewritten)) or waiting.get((method, target))
+        if others:
+            yield _har_pair(pair, (first, entry), (second, others.popleft()))
+        else:
+            yield msgspec.structs.replace(pair, missing="the other file has no answer to it")
     for asked, others in waiting.items():
         for _ in others:
             yield Pair(" ".join(asked), *asked, missing=f"{first.name} has no answer to it")
@@ -186,7 +218,7 @@ def _har_files(first: Path, second: Path) -> Iterator[Pair]:
 def _har(path: Path) -> list[_HarEntry]:
     if path.stat().st_size > MAX_HAR_BYTES:
         raise ReplayError(f"{path} is larger than 256 MiB; several smaller ones can be replayed.")
-    text = path.read_bytes()
+    text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         return msgspec.json.decode(text, type=_Har).log.entries
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -203,33 +235,49 @@ def _line_of(text: bytes, error: Exception) -> str:
 
 
 def _asked(entry: _HarEntry) -> tuple[str, str]:
-    """Method and target: the two sides have different hosts."""
+    """Method and target, in the form that a proxy passes on: the two sides have different hosts."""
     try:
         parts = urlsplit(entry.request.url)
     except ValueError:
         return entry.request.method, entry.request.url
-    return entry.request.method, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = parts.path or "/"
+    canonical = canonical_path(path)
+    query = f"?{parts.query}" if parts.query else ""
+    return entry.request.method, (canonical if isinstance(canonical, str) else path) + query
 
 
-def _har_pair(path: Path, legacy: _HarEntry, new: _HarEntry | None) -> Pair:
-    method, target = _asked(legacy)
+def _host(entry: _HarEntry) -> str:
     try:
-        host = urlsplit(legacy.request.url).netloc
+        return urlsplit(entry.request.url).netloc
     except ValueError:
-        host = ""
-    pair = Pair(f"{method} {target}", method, target, host)
-    if new is None:
-        return msgspec.structs.replace(pair, missing="the other file has no answer to it")
-    if not legacy.response.status or not new.response.status:
-        return msgspec.structs.replace(pair, missing="a side gave no answer")
-    return msgspec.structs.replace(
-        pair, legacy=_har_answer(path, pair.name, legacy), new=_har_answer(path, pair.name, new)
-    )
+        return ""
+
+
+def _har_pair(pair: Pair, legacy: tuple[Path, _HarEntry], new: tuple[Path, _HarEntry]) -> Pair:
+    sides = [Answer(entry.response.status) for _, entry in (legacy, new)]
+    if not any(map(failed, sides)):
+        if any(_lacks_its_body(pair.method, entry.response) for _, entry in (legacy, new)):
+            return msgspec.structs.replace(pair, missing="a body was not recorded")
+        sides = [_har_answer(path, pair.name, entry) for path, entry in (legacy, new)]
+    return msgspec.structs.replace(pair, legacy=sides[0], new=sides[1])
+
+
+def _lacks_its_body(method: str, response: _HarResponse) -> bool:
+    """Whether the answer had a body, or may have had one, that is not in the file."""
+    if method == "HEAD" or response.status in (204, 304):
+        return False
+    content = response.content
+    if content.text is None:
+        return content.size != 0
+    return not content.text and (content.size or 0) > 0
 
 
 def _har_answer(path: Path, name: str, entry: _HarEntry) -> Answer:
     response = entry.response
-    headers = tuple((each.name, each.value) for each in response.headers)
+    # Some exporters join the values of one name by line breaks; no value holds one.
+    headers = tuple(
+        (each.name, value.strip()) for each in response.headers for value in each.value.split("\n")
+    )
     text = response.content.text or ""
     if (response.content.encoding or "").lower() == "base64":
         try:

@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
-from comparators.model import Comparison, Outcome, Rules
-from proxy.cli.replaying import Pair
+from comparators.model import Comparison, Kind, Outcome, Rules
+from proxy.cli.replaying import Pair, failed
 from proxy.core.divergences import signature
 from proxy.core.model import Route
 from proxy.core.paths import PathRefusal, canonical_path, split_target
-from proxy.core.routing import RouteTable
+from proxy.core.routing import Match, RouteTable, rewrite
 from proxy.observe.comparing import RouteRules
 
 MAX_SIGNATURES: Final = 5_000
@@ -24,6 +24,9 @@ NAMES_KEPT: Final = 100
 OTHER: Final = "(other)"
 
 EQUAL, NOISE, DIVERGENT, FAILED = "equal", "noise", "divergent", "comparator_failed"
+# Why a pair is not replayed: the names are those of what becomes of it under traffic.
+LEGACY_FAILED: Final = "legacy_failed: there is nothing to hold new against"
+BOTH_FAILED: Final = "both_failed: neither side gave a usable answer"
 
 
 class Change(msgspec.Struct):
@@ -77,22 +80,40 @@ class Replay:
             )
             result.not_replayed[why] += 1
             return
+        if failed(pair.legacy):
+            result.not_replayed[BOTH_FAILED if failed(pair.new) else LEGACY_FAILED] += 1
+            return
         result.replayed += 1
-        found = judge.compare(pair.legacy, pair.new, pair.method)
         assert route is not None
+        if failed(pair.new):
+            # Told by that alone: no comparator looks at the answers, and no rule silences it.
+            self._count(pair, route, {("status", Kind.FAILURE.value)}, DIVERGENT)
+            return
+        found = judge.compare(pair.legacy, pair.new, pair.method)
+        became = FAILED if found.outcome is Outcome.COMPARATOR_FAILED else ""
+        self._count(pair, route, _places(judge, found), became)
+
+    def new_target(self, method: str, host: str, target: str) -> str:
+        """The target that new gets where legacy gets this one: that of the route's `rewrite`."""
+        match = self._match(method, host, target)
+        if match is None:
+            return target
+        path, mark, query = target.partition("?")
+        return rewrite(match.payload, match.params, path) + mark + query
+
+    def _count(self, pair: Pair, route: str, places: set[tuple[str, str]], became: str) -> None:
+        """`became` is what the pair becomes; empty where the places and their noise decide."""
+        result, recorded = self.result, pair.recorded
         before = None if recorded is None else recorded.result
         seen = {} if recorded is None else {each.signature: each.noise for each in recorded.seen()}
-        after = {signature(route, path, kind) for path, kind in _places(judge, found)}
+        after = {signature(route, path, kind) for path, kind in places}
         counted = {text for text in after if not seen.get(text, False)}
         for text in [text for text, noise in seen.items() if not noise]:
             change = self._change(text, recorded is not None)
             change.before = (change.before or 0) + 1
         for text in sorted(counted):
             self._change(text, recorded is not None).after += 1
-        if found.outcome is Outcome.COMPARATOR_FAILED:
-            becomes = FAILED
-        else:
-            becomes = DIVERGENT if counted else NOISE if after else EQUAL
+        becomes = became or (DIVERGENT if counted else NOISE if after else EQUAL)
         result.changes[before, becomes] += 1
         names = result.names.setdefault((before, becomes), [])
         if len(names) < NAMES_KEPT:
@@ -109,14 +130,15 @@ class Replay:
             text = OTHER
         return self.result.signatures.setdefault(text, Change(0 if was_recorded else None))
 
-    def _routed(self, pair: Pair) -> str | None:
-        split = split_target(pair.target, pair.method)
+    def _match(self, method: str, host: str, target: str) -> Match[Route] | None:
+        split = split_target(target, method)
         if isinstance(split, PathRefusal):
             return None
         path = canonical_path(split.path)
-        if isinstance(path, PathRefusal):
-            return None
-        match = self._table.match(pair.method, pair.host, path)
+        return None if isinstance(path, PathRefusal) else self._table.match(method, host, path)
+
+    def _routed(self, pair: Pair) -> str | None:
+        match = self._match(pair.method, pair.host, pair.target)
         return match.payload.name if match else None
 
     def _judge(self, name: str | None) -> RouteRules | None:
@@ -137,5 +159,5 @@ class Replay:
         return self._by_route[name]
 
 
-def _places(rules: RouteRules, found: Comparison) -> list[tuple[str, str]]:
-    return [(rules.redactor.path(each.path), each.kind.value) for each in found.differences]
+def _places(rules: RouteRules, found: Comparison) -> set[tuple[str, str]]:
+    return {(rules.redactor.path(each.path), each.kind.value) for each in found.differences}

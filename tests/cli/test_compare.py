@@ -1,73 +1,15 @@
-"""`banyan compare --replay`: exports, HAR files and folders, by the rules of a file."""
+"""`banyan compare --replay`: exports, by the rules of a file."""
 
-import base64
-import json
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
 
 from comparators.redaction import Redactor
-from proxy.admin.divergences import whole
-from proxy.cli.compare import command
-from proxy.core.divergences import Divergence, RecordedAnswer, SideRecord
+from proxy.core.divergences import RecordedAnswer, SideRecord
+from tests.cli.replays import JSON, data, export, har, recorded, replay
 from tests.store.divergences import difference, divergence
-
-JSON = (("Content-Type", "application/json"),)
-
-
-def config(folder: Path, compare: str = "{}") -> Path:
-    path = folder / "routes.yaml"
-    path.write_text(
-        "backends: {legacy: http://127.0.0.1:9001, new: http://127.0.0.1:9002}\n"
-        f"routes:\n  /api/orders/*: {{name: orders, phase: shadow-read, compare: {compare}}}\n"
-        "  /api/users/*: {name: users, phase: shadow-read, compare: null}\n"
-    )
-    return path
-
-
-def recorded(
-    number: int,
-    one: object,
-    other: object,
-    *paths: str,
-    noise: tuple[str, ...] = (),
-    **changed: Any,
-) -> Divergence:
-    """A pair with these JSON bodies, which differed in these paths."""
-    differences = [difference(path) for path in paths]
-    differences += [difference(path, noise=True) for path in noise]
-    answers = [RecordedAnswer(200, JSON, json.dumps(body)) for body in (one, other)]
-    made = msgspec.structs.replace(
-        divergence(number, *differences, result="divergent" if paths else "noise"),
-        legacy=SideRecord(200, 1.0),
-        new=SideRecord(200, 1.0),
-        legacy_answer=answers[0],
-        new_answer=answers[1],
-    )
-    return msgspec.structs.replace(made, **changed)
-
-
-def export(folder: Path, *pairs: Divergence) -> Path:
-    path = folder / "pairs.ndjson"
-    path.write_bytes(b"".join(msgspec.json.encode(whole(each)) + b"\n" for each in pairs))
-    return path
-
-
-def replay(folder: Path, *arguments: object, compare: str = "{}") -> Result:
-    words = [str(each) for each in arguments]
-    config_path = str(config(folder, compare))
-    return CliRunner().invoke(command, ["--config", config_path, "--replay", *words])
-
-
-def data(result: Result) -> dict[str, Any]:
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
 
 PAIRS = (
     recorded(1, {"at": 1, "price": 2}, {"at": 2, "price": 2}, "$.at"),
@@ -127,21 +69,53 @@ def test_what_cannot_be_replayed_is_counted(tmp_path: Path) -> None:
     deep = Redactor(b"k" * 32).body("[" * 1000 + "1" + "]" * 1000, "json")
     path = export(
         tmp_path,
-        recorded(1, 1, 2, "$", new=SideRecord(0, 1.0, "timeout"), new_answer=None),
         recorded(2, 1, 2, "$", new_answer=None),
         recorded(3, 1, 2, "$", new_answer=RecordedAnswer(200, JSON, None)),
         recorded(4, 1, 2, "$", route="gone"),
         recorded(5, 1, 2, "$", new_answer=RecordedAnswer(200, JSON, deep)),
     )
-    found = data(replay(tmp_path, path, "--json"))
-    assert (found["pairs"], found["replayed"]) == (5, 0)
+    result = replay(tmp_path, path, "--json")
+    assert result.exit_code == 1
+    assert "Nothing was replayed, so nothing is known: none of the 4 pairs" in result.stderr
+    found = data(result)
+    assert (found["pairs"], found["replayed"]) == (4, 0)
     assert found["not_replayed"] == {
-        "a side gave no answer": 1,
         "the answers were not recorded": 1,
         "a body was not recorded": 1,
         "a body is nested too deep to be recorded whole": 1,
         "no route gone in the configuration compares": 1,
     }
+
+
+@pytest.mark.parametrize("new", [SideRecord(0, 1.0, "timeout"), SideRecord(503, 1.0)])
+def test_a_failure_stays_one_by_any_rules(tmp_path: Path, new: SideRecord) -> None:
+    failed = msgspec.structs.replace(
+        divergence(1, difference("status", "failure"), answers=False),
+        legacy=SideRecord(200, 1.0),
+        new=new,
+    )
+    result = replay(tmp_path, export(tmp_path, failed), "--json", compare="{status: class}")
+    assert result.exit_code == 0
+    found = data(result)
+    assert found["signatures"] == [{"signature": "orders status failure", "before": 1, "after": 1}]
+    assert [each["before"] for each in found["changes"]] == ["divergent"]
+
+
+def test_an_export_without_pairs_is_no_success(tmp_path: Path) -> None:
+    path = export(tmp_path)
+    for arguments, says in (
+        ((path,), f"there are no pairs in {path}"),
+        ((path, "--route", "orders"), f"there are no pairs of orders in {path}"),
+        (("/dev/null",), "there are no pairs in /dev/null"),
+    ):
+        result = replay(tmp_path, *arguments)
+        assert (result.exit_code, says in result.stderr) == (1, True), result.stderr
+
+
+def test_a_byte_order_mark_is_no_part_of_an_export(tmp_path: Path) -> None:
+    path = export(tmp_path, *PAIRS)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert data(replay(tmp_path, path, "--json"))["replayed"] == 3
 
 
 def test_a_recorded_body_had_its_codings_undone(tmp_path: Path) -> None:
@@ -166,90 +140,6 @@ def test_a_comparator_of_ones_own_replays_too(tmp_path: Path) -> None:
     ]
 
 
-def har(folder: Path, name: str, *entries: tuple[str, int, str]) -> Path:
-    path = folder / name
-    host = name.removesuffix(".har")
-    log = {
-        "version": "1.2",
-        "entries": [
-            {
-                "startedDateTime": "2026-01-01T00:00:00Z",
-                "request": {"method": "GET", "url": f"https://{host}.example{target}"},
-                "response": {
-                    "status": status,
-                    "headers": [{"name": key, "value": value} for key, value in JSON],
-                    "content": {"mimeType": "application/json", "text": text},
-                },
-            }
-            for target, status, text in entries
-        ],
-    }
-    path.write_text(json.dumps({"log": log}))
-    return path
-
-
-def test_har_files_are_matched_by_their_requests(tmp_path: Path) -> None:
-    legacy = har(
-        tmp_path,
-        "legacy.har",
-        ("/api/orders/1", 200, '{"n": 1}'),
-        ("/api/orders/1", 200, '{"n": 2}'),
-        ("/api/orders/2?x=1", 200, "{}"),
-        ("/api/orders/3", 200, "{}"),
-        ("/api/orders/4", 0, ""),
-        ("/elsewhere", 200, "{}"),
-    )
-    new = har(
-        tmp_path,
-        "new.har",
-        ("/elsewhere", 200, "{}"),
-        ("/api/orders/4", 200, "{}"),
-        ("/api/orders/1", 200, '{"n":1}'),
-        ("/api/orders/1", 200, '{"n":3}'),
-        ("/api/orders/2?x=1", 404, "{}"),
-        ("/api/orders/9", 200, "{}"),
-    )
-    result = replay(tmp_path, legacy, new, "--json")
-    assert result.exit_code == 1
-    found = data(result)
-    changes = {each["after"]: each["pairs"] for each in found["changes"]}
-    assert changes == {
-        "equal": ["GET /api/orders/1"],
-        "divergent": ["GET /api/orders/1", "GET /api/orders/2?x=1"],
-    }
-    assert found["signatures"] == [
-        {"signature": "orders $.n value", "before": None, "after": 1},
-        {"signature": "orders status status", "before": None, "after": 1},
-    ]
-    assert sum(found["not_replayed"].values()) == 4
-
-
-def test_a_body_in_base64_is_decoded(tmp_path: Path) -> None:
-    for name in ("legacy.har", "new.har"):
-        path = har(tmp_path, name, ("/api/orders/1", 200, ""))
-        document = json.loads(path.read_text())
-        text = base64.b64encode(b'{"n": 1}').decode()
-        document["log"]["entries"][0]["response"]["content"] = {"text": text, "encoding": "base64"}
-        path.write_text(json.dumps(document))
-    found = data(replay(tmp_path, tmp_path / "legacy.har", tmp_path / "new.har", "--json"))
-    assert [each["after"] for each in found["changes"]] == ["equal"]
-
-
-def test_folders_are_matched_by_their_names(tmp_path: Path) -> None:
-    for side, number in (("legacy", 1), ("new", 2)):
-        (tmp_path / side / "deep").mkdir(parents=True)
-        (tmp_path / side / "deep" / "a.json").write_text(json.dumps({"n": number}))
-        (tmp_path / side / "b.json").write_text("[1, 2]" if number == 1 else "[1,2]")
-        (tmp_path / side / f"only-{side}.txt").write_text("x")
-    result = replay(tmp_path, tmp_path / "legacy", tmp_path / "new", "--route", "orders", "--json")
-    found = data(result)
-    assert {each["after"]: each["pairs"] for each in found["changes"]} == {
-        "equal": ["b.json"],
-        "divergent": ["deep/a.json"],
-    }
-    assert found["not_replayed"] == {"one side lacks the file": 2}
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -266,20 +156,6 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, says: str) -> None:
     assert result.exit_code == 1
     assert says in result.stderr
     assert "Traceback" not in result.output
-
-
-def test_a_bad_har_file_is_named(tmp_path: Path) -> None:
-    good = har(tmp_path, "legacy.har", ("/api/orders/1", 200, "{}"))
-    bad = tmp_path / "new.har"
-    for text, says in (
-        ('{\n "log": {\n  nonsense', "new.har:3 is no HAR file"),
-        ('{"log": {"entries": [{}]}}', "missing required field `request`"),
-        ("", "is no HAR file"),
-    ):
-        bad.write_text(text)
-        result = replay(tmp_path, good, bad)
-        assert result.exit_code == 1
-        assert says in result.stderr
 
 
 def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
