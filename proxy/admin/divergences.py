@@ -18,6 +18,7 @@ from proxy.core.divergences import (
     SideRecord,
     SignatureNoise,
     SignatureSummary,
+    Unlike,
 )
 
 
@@ -41,10 +42,14 @@ class DivergenceView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WholeDivergence(DivergenceView, frozen=True, kw_only=True):
-    """One divergence with the answers as they were recorded, redacted; None where they were not."""
+    """One divergence with the answers as they were recorded, redacted; None where they were not.
+
+    `unlike` is where these do not compare as the answers themselves did.
+    """
 
     legacy_answer: RecordedAnswer | None
     new_answer: RecordedAnswer | None
+    unlike: tuple[Unlike, ...] = ()
 
 
 class DivergenceList(msgspec.Struct, frozen=True):

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from comparators.model import Answer
-from comparators.redaction import NESTED_DEEPER
 from proxy.admin.divergences import WholeDivergence
-from proxy.core.divergences import Divergence, RecordedAnswer, SideRecord
+from proxy.core.divergences import Divergence, SideRecord
 from proxy.core.paths import canonical_path
+from proxy.observe.recording import answer_of, in_its_charset, why_not_again, without_coding
 
 MAX_LINE_BYTES: Final = 64 << 20
 MAX_HAR_BYTES: Final = 256 << 20
@@ -31,8 +31,6 @@ MAX_FILE_BYTES: Final = 64 << 20
 
 # Method, host and target of a request to legacy: the target that new gets in its place.
 NewTarget = Callable[[str, str, str], str]
-
-_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 
 
 class ReplayError(Exception):
@@ -110,16 +108,11 @@ def _recorded_pair(found: WholeDivergence) -> Pair:
     sides = _outcome(found.legacy), _outcome(found.new)
     if any(map(failed, sides)):
         return _of_export(found, recorded, *sides)
-    missing = ""
-    if found.legacy_answer is None or found.new_answer is None:
-        missing = "the answers were not recorded"
-    elif found.legacy_answer.body is None or found.new_answer.body is None:
-        missing = "a body was not recorded"
-    elif NESTED_DEEPER in found.legacy_answer.body or NESTED_DEEPER in found.new_answer.body:
-        missing = "a body is nested too deep to be recorded whole"
-    if missing:
+    legacy, new = found.legacy_answer, found.new_answer
+    missing = why_not_again(legacy, new)
+    if missing or legacy is None or new is None:
         return _of_export(found, recorded, None, None, missing)
-    return _of_export(found, recorded, _answer(found.legacy_answer), _answer(found.new_answer))
+    return _of_export(found, recorded, answer_of(legacy), answer_of(new))
 
 
 def _of_export(
@@ -137,28 +130,6 @@ def _of_export(
 def _outcome(side: SideRecord) -> Answer:
     """What came of a side, without headers and body."""
     return Answer(0 if side.failure else side.status)
-
-
-def _answer(recorded: RecordedAnswer | None) -> Answer | None:
-    if recorded is None:
-        return None
-    body = _in_its_charset(recorded.headers, recorded.body or "")
-    return Answer(recorded.status, _decoded(recorded.headers), body)
-
-
-def _decoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """The headers of an answer whose content coding has been undone."""
-    return tuple(each for each in headers if each[0].lower() != "content-encoding")
-
-
-def _in_its_charset(headers: tuple[tuple[str, str], ...], text: str) -> bytes:
-    """The text as bytes that say again what it says, by the headers."""
-    types = [value for name, value in headers if name.lower() == "content-type"]
-    charset = _CHARSET.search(types[0]) if types else None
-    try:
-        return text.encode(charset[1] if charset else "utf-8")
-    except (LookupError, UnicodeError):
-        return text.encode("utf-8", "replace")
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -285,8 +256,8 @@ def _har_answer(path: Path, name: str, entry: _HarEntry) -> Answer:
         except (binascii.Error, ValueError):
             raise ReplayError(f"{path}: the body of {name} is no base64.") from None
     else:
-        body = _in_its_charset(headers, text)
-    return Answer(response.status, _decoded(headers), body)
+        body = in_its_charset(headers, text)
+    return Answer(response.status, without_coding(headers), body)
 
 
 def _folders(first: Path, second: Path) -> Iterator[Pair]:

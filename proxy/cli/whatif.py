@@ -11,13 +11,14 @@ from typing import Final
 
 import msgspec
 
-from comparators.model import Comparison, Kind, Outcome, Rules
+from comparators.model import Kind, Outcome, Rules
 from proxy.cli.replaying import Pair, failed
 from proxy.core.divergences import signature
 from proxy.core.model import Route
 from proxy.core.paths import PathRefusal, canonical_path, split_target
 from proxy.core.routing import Match, RouteTable, rewrite
 from proxy.observe.comparing import RouteRules
+from proxy.observe.recording import Place, as_found, places
 
 MAX_SIGNATURES: Final = 5_000
 NAMES_KEPT: Final = 100
@@ -27,6 +28,7 @@ EQUAL, NOISE, DIVERGENT, FAILED = "equal", "noise", "divergent", "comparator_fai
 # Why a pair is not replayed: the names are those of what becomes of it under traffic.
 LEGACY_FAILED: Final = "legacy_failed: there is nothing to hold new against"
 BOTH_FAILED: Final = "both_failed: neither side gave a usable answer"
+UNLIKE: Final = "what is recorded of it does not tell what these rules make of it"
 
 
 class Change(msgspec.Struct):
@@ -83,15 +85,19 @@ class Replay:
         if failed(pair.legacy):
             result.not_replayed[BOTH_FAILED if failed(pair.new) else LEGACY_FAILED] += 1
             return
-        result.replayed += 1
         assert route is not None
         if failed(pair.new):
             # Told by that alone: no comparator looks at the answers, and no rule silences it.
             self._count(pair, route, {("status", Kind.FAILURE.value)}, DIVERGENT)
             return
         found = judge.compare(pair.legacy, pair.new, pair.method)
-        became = FAILED if found.outcome is Outcome.COMPARATOR_FAILED else ""
-        self._count(pair, route, _places(judge, found), became)
+        known = () if recorded is None else recorded.unlike
+        differing = as_found(places(found, judge.redactor), known, judge.compiled)
+        if differing is None:
+            result.not_replayed[UNLIKE] += 1
+        else:
+            has_failed = found.outcome is Outcome.COMPARATOR_FAILED
+            self._count(pair, route, differing, FAILED if has_failed else "")
 
     def new_target(self, method: str, host: str, target: str) -> str:
         """The target that new gets where legacy gets this one: that of the route's `rewrite`."""
@@ -101,12 +107,13 @@ class Replay:
         path, mark, query = target.partition("?")
         return rewrite(match.payload, match.params, path) + mark + query
 
-    def _count(self, pair: Pair, route: str, places: set[tuple[str, str]], became: str) -> None:
+    def _count(self, pair: Pair, route: str, differing: set[Place], became: str) -> None:
         """`became` is what the pair becomes; empty where the places and their noise decide."""
         result, recorded = self.result, pair.recorded
+        result.replayed += 1
         before = None if recorded is None else recorded.result
         seen = {} if recorded is None else {each.signature: each.noise for each in recorded.seen()}
-        after = {signature(route, path, kind) for path, kind in places}
+        after = {signature(route, path, kind) for path, kind in differing}
         counted = {text for text in after if not seen.get(text, False)}
         for text in [text for text, noise in seen.items() if not noise]:
             change = self._change(text, recorded is not None)
@@ -157,7 +164,3 @@ class Replay:
                 )
             )
         return self._by_route[name]
-
-
-def _places(rules: RouteRules, found: Comparison) -> set[tuple[str, str]]:
-    return {(rules.redactor.path(each.path), each.kind.value) for each in found.differences}

@@ -38,6 +38,19 @@ class RecordedAnswer(msgspec.Struct, frozen=True):
     body: str | None = None
 
 
+class Unlike(msgspec.Struct, frozen=True):
+    """A place in which the recorded answers do not compare as the answers themselves did.
+
+    `lost`: the answers differ there, and what is recorded of them does not; else it is the other
+    way round. `rules` is a digest of the rules that speak of the place; none has an empty one.
+    """
+
+    path: str  # wildcarded
+    kind: str
+    lost: bool
+    rules: str
+
+
 class Divergence(msgspec.Struct, frozen=True):
     """One pair that did not come out equal."""
 
@@ -57,6 +70,7 @@ class Divergence(msgspec.Struct, frozen=True):
     detail: str = ""
     legacy_answer: RecordedAnswer | None = None
     new_answer: RecordedAnswer | None = None
+    unlike: tuple[Unlike, ...] = ()  # of the recorded answers
 
     def signatures(self) -> tuple[str, ...]:
         """The signature of each difference, each once, in order."""

@@ -274,6 +274,7 @@ class Assessor:
             detail=result.detail if result else "",
             legacy_answer=result.legacy_answer if result else None,
             new_answer=result.new_answer if result else None,
+            unlike=result.unlike if result else (),
         )
 
 

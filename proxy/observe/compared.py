@@ -7,7 +7,7 @@ divergence so that other rules can be tried on it.
 
 import msgspec
 
-from proxy.core.divergences import DifferenceRecord, RecordedAnswer
+from proxy.core.divergences import DifferenceRecord, RecordedAnswer, Unlike
 from proxy.core.framing import Unframer
 from proxy.core.messages import Observation
 from proxy.core.model import Compare
@@ -46,6 +46,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     legacy_answer: RecordedAnswer | None = None
     new_answer: RecordedAnswer | None = None
     crossed: list[tuple[str, str]] | None = None
+    unlike: tuple[Unlike, ...] = ()  # as in a Divergence
 
 
 class Results(msgspec.Struct, frozen=True, tag="results"):

@@ -10,19 +10,21 @@ from collections.abc import Callable
 
 import msgspec
 
-from comparators.compare import compare, content_of
+from comparators.compare import compare
 from comparators.custom import is_import_path
 from comparators.model import Answer, Comparison, Difference, Outcome, Rules
 from comparators.redaction import Redactor
 from comparators.rules import CompiledRules, compile_rules
-from proxy.core.divergences import DifferenceRecord, RecordedAnswer, wildcarded
+from proxy.core.divergences import DifferenceRecord, wildcarded
 from proxy.core.message import header_pairs
 from proxy.core.messages import AnswerRecord, Suspect
 from proxy.observe.compared import Result, Ruleset
 from proxy.observe.custom_host import CustomComparator
+from proxy.observe.recording import Kept, places, recorded, unlike
 
 MAX_RECORDED_BYTES = 64 << 10
 CUSTOM_TIMEOUT_S = 1.0
+NOTHING_KEPT = Kept()
 
 # It warns of each two items whose distance it only estimates: a line of log for every one of them.
 logging.getLogger("deepdiff.diff").setLevel(logging.ERROR)
@@ -126,14 +128,14 @@ class Comparing:
         legacy, new = _answer(suspect.legacy), _answer(suspect.new)
         method = suspect.observation.method
         comparison = rules.compare(legacy, new, method)
-        recorded: tuple[RecordedAnswer | None, RecordedAnswer | None] = (None, None)
+        kept = NOTHING_KEPT
         if (
             comparison.outcome is Outcome.DIVERGENT
             and len(legacy.body) + len(new.body) <= MAX_RECORDED_BYTES
             and may_record()
         ):
-            recorded = (_recorded(legacy, rules.redactor), _recorded(new, rules.redactor))
-        return _result(slot, suspect, comparison, rules.redactor, [], recorded)
+            kept = _kept(legacy, new, method, comparison, rules)
+        return _result(slot, suspect, comparison, rules.redactor, [], kept)
 
     def _again(self, slot: int, suspect: Suspect, rules: RouteRules) -> Result:
         """Legacy beside itself and beside new, and both second answers where there are two."""
@@ -162,7 +164,7 @@ def _result(
     comparison: Comparison,
     redactor: Redactor,
     control: list[tuple[str, str]],
-    recorded: tuple[RecordedAnswer | None, RecordedAnswer | None] = (None, None),
+    kept: Kept = NOTHING_KEPT,
     differences: bool = True,
 ) -> Result:
     observation = suspect.observation
@@ -178,7 +180,9 @@ def _result(
         comparison.comparator,
         comparison.truncated,
         comparison.detail,
-        *recorded,
+        kept.legacy,
+        kept.new,
+        unlike=kept.unlike,
     )
 
 
@@ -196,7 +200,21 @@ def _place(difference: Difference, redactor: Redactor) -> tuple[str, str]:
     return wildcarded(shown.path), shown.kind
 
 
-def _recorded(answer: Answer, redactor: Redactor) -> RecordedAnswer:
-    content = content_of(answer)
-    body = redactor.body(content.text, content.kind) if content.text is not None else None
-    return RecordedAnswer(answer.status, redactor.headers(answer.headers), body)
+def _kept(
+    legacy: Answer, new: Answer, method: str, comparison: Comparison, rules: RouteRules
+) -> Kept:
+    """Both answers, and where they do not compare again as they did. Takes as long again."""
+    redactor = rules.redactor
+    try:
+        kept = Kept(recorded(legacy, redactor), recorded(new, redactor))
+        differing = unlike(
+            places(comparison, redactor),
+            kept,
+            lambda one, other: rules.compare(one, other, method),
+            rules.compiled.rules,
+            redactor,
+        )
+    except OutOfTimeError:
+        # What was found stands; it is only not kept.
+        return NOTHING_KEPT
+    return msgspec.structs.replace(kept, unlike=differing)

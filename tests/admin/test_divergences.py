@@ -18,7 +18,7 @@ from proxy.admin.app import make_app
 from proxy.admin.divergences import WholeDivergence
 from proxy.admin.page import MAX_SIGNATURES
 from proxy.admin.query import MAX_LIMIT, QueryError, since
-from proxy.core.divergences import RecordedAnswer, signature
+from proxy.core.divergences import RecordedAnswer, Unlike, signature
 from proxy.core.model import UNMATCHED
 from proxy.store.divergences import StoreBounds
 from proxy.store.divergences_sqlite import SqliteDivergences
@@ -67,7 +67,8 @@ async def refused(client: Client, path: str, status: int = 400) -> str:
 async def test_a_divergence_is_in_the_contracts_form(
     client: Client, store: SqliteDivergences
 ) -> None:
-    await store.add([divergence(1)])
+    unlike = Unlike("$.pin", "value", lost=False, rules="6d")
+    await store.add([msgspec.structs.replace(divergence(1), unlike=(unlike,))])
     page = await asked(client, "/api/v1/divergences")
     assert page["next"] is None
     [found] = page["divergences"]
@@ -92,6 +93,7 @@ async def test_a_divergence_is_in_the_contracts_form(
     whole = await asked(client, "/api/v1/divergences/d1")
     assert whole.pop("legacy_answer")["body"] == '{"price": 1}'
     assert whole.pop("new_answer")["headers"] == [["content-type", "application/json"]]
+    assert whole.pop("unlike") == [{"path": "$.pin", "kind": "value", "lost": False, "rules": "6d"}]
     assert whole == found
 
 
