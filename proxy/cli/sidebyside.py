@@ -138,6 +138,9 @@ def _bodies(divergence: Mapping[str, Any], width: int) -> Iterator[RenderableTyp
     if bodies == [None, None]:
         yield Text("The bodies were not recorded.", "dim")
         return
+    for side, body in zip(("legacy", "new"), bodies, strict=True):
+        if body is None:
+            yield Text(f"The body of {side} was not recorded.", "dim")
     legacy, new = (lines_of(body or "") for body in bodies)
     if max(len(legacy), len(new)) > MAX_LINES:
         yield Text("The bodies are too long to be shown side by side; --json has them.", "dim")

@@ -136,8 +136,9 @@ class Suspect(msgspec.Struct, frozen=True, array_like=True):
 
     `kind` says which: "read" is legacy's and new's answer to a client's request; "control" is
     legacy's answer and its answer to the same request again; "again" is that, new's first answer,
-    and new's second one where it was asked again as well. `id` is unique among all workers;
-    `askable` says that the worker could ask this request again.
+    and new's second one where it was asked again as well; "error" is legacy's answer and an error
+    of new, counted already: not to be compared, but kept to be looked at. `id` is unique among all
+    workers; `askable` says that the worker could ask this request again.
     """
 
     id: int

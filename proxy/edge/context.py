@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from proxy.core.messages import Observation
+from proxy.core.messages import Observation, Suspect
 from proxy.core.model import Limits, Side, Snapshot
 from proxy.edge.answers import HttpDate
 from proxy.edge.outbox import Outbox
@@ -13,7 +13,7 @@ from proxy.edge.repeating import Tickets
 from proxy.edge.shipping import Shipper
 from proxy.edge.starting import Starts
 from proxy.edge.table import Service, Table
-from proxy.edge.tally import Tallies
+from proxy.edge.tally import LEGACY, NEW, Tallies
 from proxy.edge.trials import Trials
 from proxy.edge.wheel import Wheel
 
@@ -24,8 +24,29 @@ if TYPE_CHECKING:
 # So many requests a second that strangers ask to have traced are, in this worker, beside the share
 # that is traced anyway.
 TRACES_ASKED_A_SECOND: Final = 20.0
+# Errors of new alone whose answers go to a comparer, to be kept; the others are told without.
+ERRORS_KEPT_A_SECOND: Final = 5.0
 # Bodies held in memory for shadows, comparisons and second writes, over the whole worker.
 MAX_HELD_BYTES: Final = 256 << 20
+
+
+class _Allowance:
+    """So many a second, no more than that saved up: a token bucket."""
+
+    __slots__ = ("_at", "_left", "_per_second")
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._left = per_second
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed now."""
+        left = min(self._per_second, self._left + (now - self._at) * self._per_second)
+        granted = left >= 1.0
+        self._at = now
+        self._left = left - 1.0 if granted else left
+        return granted
 
 
 class Edge:
@@ -42,8 +63,8 @@ class Edge:
         self.table: Table | None = None
         self.limits = Limits()
         self.trace_sample = 0.01
-        self.traces_left = TRACES_ASKED_A_SECOND  # of those that strangers ask for
-        self.traces_left_at = 0.0
+        self.traces_asked = _Allowance(TRACES_ASKED_A_SECOND)
+        self.errors_kept = _Allowance(ERRORS_KEPT_A_SECOND)
         self.switch_timeout_s = 5.0
         self.clients: set[ClientConnection] = set()
         self.max_clients = 10_000
@@ -87,19 +108,24 @@ class Edge:
         shipper.put(pair.service.live.tally, self.tickets.suspect(pair, observation))
         return True
 
+    def keep_error(self, pair: "Pair", observation: Observation) -> bool:
+        """Send an error of new, with legacy's answer, to be kept; False where it is only told."""
+        shipper = self.shipper
+        if shipper is None or not self.errors_kept.take(self.wheel.now):
+            return False
+        legacy, new = pair.answer(LEGACY), pair.answer(NEW)
+        suspect = Suspect(self.tickets.next_id(), "error", False, observation, legacy, new)
+        shipper.put(pair.service.live.tally, suspect)
+        return True
+
     def ask_control(self, pair: "Pair") -> None:
         """Ask legacy the request of this pair once more, to learn what differs by itself."""
         if self.shipper is not None:
             self.tickets.control(pair)
 
     def may_be_traced(self) -> bool:
-        """Whether a stranger's wish to have its request traced is granted: a token bucket."""
-        now = self.wheel.now
-        left = self.traces_left + (now - self.traces_left_at) * TRACES_ASKED_A_SECOND
-        self.traces_left_at = now
-        granted = left >= 1.0
-        self.traces_left = min(TRACES_ASKED_A_SECOND, left) - (1.0 if granted else 0.0)
-        return granted
+        """Whether a stranger's wish to have its request traced is granted."""
+        return self.traces_asked.take(self.wheel.now)
 
     def ask_missing(self, service: Service, side: Side, reason: str) -> None:
         """Have the flag missed(route, side) made durable; asked once until it is there."""

@@ -171,6 +171,8 @@ class Pair:
                     self.skipped = result
                 elif result == "differing":
                     shipped = self.edge.compare_apart(self, self._observation(legacy, new, False))
+                elif result == "new_failed" and self._has_error_of_new(new):
+                    shipped = self.edge.keep_error(self, self._observation(legacy, new, False))
             if self.control and result in ("equal", "differing"):
                 self.edge.ask_control(self)
         elif not self.write:
@@ -220,6 +222,10 @@ class Pair:
             self.fell_back,
             self.repeat,
         )
+
+    def _has_error_of_new(self, new: ExchangeRecord) -> bool:
+        """Whether new failed with an answer that says something, and that is at hand."""
+        return not new.failure and not self.decided and self.sizes[NEW] > 0
 
     def _result(self, legacy: ExchangeRecord, new: ExchangeRecord) -> str:
         if failed(legacy):

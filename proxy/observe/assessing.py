@@ -132,9 +132,7 @@ class Assessor:
         new, legacy = observation.new, observation.legacy
         if not _failed(new) or _failed(legacy):
             return False
-        difference = DifferenceRecord("status", Kind.FAILURE.value, _outcome(legacy), _outcome(new))
-        divergence = self._divergence(observation, "divergent", (difference,))
-        self._tell(Assessment("divergent", observation, divergence))
+        self._failed(observation, None)
         return True
 
     def take(self, results: Results, now: float) -> None:
@@ -148,6 +146,8 @@ class Assessor:
             elif result.kind == "control":
                 if result.outcome != Outcome.COMPARATOR_FAILED.value:
                     each.noise.control(result.control)
+            elif result.kind == "error":
+                self._failed(result.observation, result)
             else:
                 self._again(each, result)
 
@@ -173,6 +173,14 @@ class Assessor:
                 self._decide_without(each.result, "no answer in time")
 
     # Deciding
+
+    def _failed(self, seen: Observation, result: Result | None) -> None:
+        """New failed and legacy did not; `result` has the answers, where they were looked at."""
+        difference = DifferenceRecord(
+            "status", Kind.FAILURE.value, _outcome(seen.legacy), _outcome(seen.new)
+        )
+        divergence = self._divergence(seen, "divergent", (difference,), result)
+        self._tell(Assessment("divergent", seen, divergence))
 
     def _read(self, each: _Route, result: Result, now: float) -> None:
         if result.outcome == Outcome.COMPARATOR_FAILED.value:

@@ -24,7 +24,7 @@ class Ruleset(msgspec.Struct, frozen=True, tag="ruleset"):
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
-    """What became of one suspect.
+    """What became of one suspect. Of one of kind "error" only the answers are of use.
 
     `differences` are those between legacy and new: of the first answers (kind "read"), or of the
     second ones (kind "again", None where new was not asked again). `control` are the places

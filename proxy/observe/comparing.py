@@ -98,6 +98,8 @@ class Comparing:
             return None
         if suspect.kind == "read":
             return self._read(slot, suspect, rules, may_record)
+        if suspect.kind == "error":
+            return self._error(slot, suspect, rules, may_record)
         return self._again(slot, suspect, rules)
 
     def failed(self, slot: int, suspect: Suspect, detail: str) -> Result | None:
@@ -136,6 +138,20 @@ class Comparing:
         ):
             kept = _kept(legacy, new, method, comparison, rules)
         return _result(slot, suspect, comparison, rules.redactor, [], kept)
+
+    def _error(
+        self, slot: int, suspect: Suspect, rules: RouteRules, may_record: Callable[[], bool]
+    ) -> Result:
+        """New alone failed, with an answer: it is worth more than legacy's, if one has to do."""
+        assert suspect.new is not None
+        legacy, new = _answer(suspect.legacy), _answer(suspect.new)
+        kept = NOTHING_KEPT
+        if len(new.body) <= MAX_RECORDED_BYTES and may_record():
+            both = len(legacy.body) + len(new.body) <= MAX_RECORDED_BYTES
+            kept = Kept(
+                recorded(legacy, rules.redactor) if both else None, recorded(new, rules.redactor)
+            )
+        return _result(slot, suspect, Comparison(Outcome.DIVERGENT), rules.redactor, [], kept)
 
     def _again(self, slot: int, suspect: Suspect, rules: RouteRules) -> Result:
         """Legacy beside itself and beside new, and both second answers where there are two."""

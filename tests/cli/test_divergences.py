@@ -226,6 +226,20 @@ async def test_a_pair_without_bodies_says_so(server: TestServer, store: SqliteDi
     assert "The bodies were not recorded" in (await invoke(server, "d1")).stdout
 
 
+async def test_the_error_of_new_is_shown(server: TestServer, store: SqliteDivergences) -> None:
+    error = msgspec.structs.replace(
+        divergence(2, difference("status", "failure")),
+        new=SideRecord(500, 8.0),
+        legacy_answer=None,
+        new_answer=RecordedAnswer(500, (), '{"error": "no such table"}'),
+    )
+    await store.add([error])
+    rows = [" ".join(line.split()) for line in (await invoke(server, "d2")).stdout.splitlines()]
+    assert "status 200 500" in rows
+    assert "The body of legacy was not recorded." in rows
+    assert '> "error": "no such table"' in rows
+
+
 async def test_very_long_and_very_deep_bodies_are_bearable(
     server: TestServer, store: SqliteDivergences
 ) -> None:

@@ -10,11 +10,13 @@ import pytest_asyncio
 
 from proxy.core.message import header_pairs
 from proxy.core.model import Compare, Shadow
+from proxy.edge.context import ERRORS_KEPT_A_SECOND
 from proxy.edge.shipping import FULL_BYTES, MAX_QUEUED_BYTES
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Backend, replying
 from tests.harness.comparers import ComparerEnd
 from tests.harness.snapshots import route
+from tests.harness.waiting import eventually
 from tests.harness.worker import Worker
 
 QUIET = Compare(noise=0.0, recheck=False)
@@ -69,7 +71,9 @@ async def test_a_pair_of_the_same_bytes_stays(proxy: Proxy, end: ComparerEnd) ->
     assert end.batches == []
 
 
-async def test_a_side_that_failed_needs_no_comparer(proxy: Proxy, end: ComparerEnd) -> None:
+async def test_a_side_that_failed_without_a_word_needs_no_comparer(
+    proxy: Proxy, end: ComparerEnd
+) -> None:
     proxy.legacy.handler = replying(b"x")
     proxy.new.handler = replying(b"", "500 Internal Server Error")
     await proxy.serve(route("/*", "shadow-read", compare=QUIET))
@@ -78,6 +82,36 @@ async def test_a_side_that_failed_needs_no_comparer(proxy: Proxy, end: ComparerE
     await proxy.reported(lambda totals: len(totals.observations) == 1)
     assert proxy.worker.totals.observations[0].equal is False
     assert end.batches == []
+
+
+async def test_an_error_that_says_something_goes_to_a_comparer_to_be_kept(
+    proxy: Proxy, end: ComparerEnd
+) -> None:
+    proxy.legacy.handler = replying(b"x")
+    proxy.new.handler = replying(b"it broke", "500 Internal Server Error")
+    await proxy.serve(route("/*", "shadow-read", compare=Compare()))
+    await ask(proxy)
+    suspect = await end.suspect(kind="error")
+    assert suspect.new is not None
+    assert (suspect.new.status, suspect.new.body) == (500, b"it broke")
+    assert suspect.legacy.body == b"x"
+    assert not suspect.askable
+    await proxy.reported(lambda totals: totals.comparisons == {"/*|new_failed": 1})
+    assert proxy.worker.totals.observations == []
+
+
+async def test_a_side_that_is_down_does_not_fill_the_comparers(
+    proxy: Proxy, end: ComparerEnd
+) -> None:
+    proxy.legacy.handler = replying(b"x")
+    proxy.new.handler = replying(b"it broke", "500 Internal Server Error")
+    await proxy.serve(route("/*", "shadow-read", compare=QUIET))
+    await ask(proxy, 100)
+    await proxy.reported(lambda totals: totals.comparisons == {"/*|new_failed": 100})
+    seen = proxy.worker.totals.observations
+    await eventually(lambda: len(end.suspects) + len(seen) == 100, "all of them, once")
+    assert len(end.suspects) >= ERRORS_KEPT_A_SECOND
+    assert len(seen) > 0
 
 
 async def test_a_legacy_that_failed_is_not_held_against_new(proxy: Proxy) -> None:

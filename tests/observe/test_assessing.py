@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.core.divergences import DifferenceRecord
+from proxy.core.divergences import DifferenceRecord, RecordedAnswer
 from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
 from proxy.core.model import Compare, Route, Shadow, Side
 from proxy.observe.assessing import ANSWER_S, REFUSED_S, Assessment, Assessor
@@ -172,6 +172,22 @@ def test_a_failing_candidate_diverges_and_a_failing_legacy_does_not() -> None:
         ("status", "500"),
         ("status", "refused"),
     ]
+
+
+def test_an_error_of_new_that_was_looked_at_counts_once_with_its_answers() -> None:
+    bench = Bench()
+    observation = seen(new=ExchangeRecord(500, 1.0))
+    answer = RecordedAnswer(500, (), "it broke")
+    error = result(1, kind="error", paths=None, observation=observation, new_answer=answer)
+    bench.take(error)
+    bench.take(msgspec.structs.replace(error, outcome="comparator_failed", new_answer=None))
+    found = [each.divergence for each in bench.told]
+    assert [each.result for each in bench.told] == ["divergent", "divergent"]
+    assert [(d.differences[0].kind, d.new_answer) for d in found if d] == [
+        ("failure", answer),
+        ("failure", None),
+    ]
+    assert bench.asked == []
 
 
 def test_what_is_known_survives_a_restart_and_not_another_digest() -> None:

@@ -5,10 +5,12 @@ import signal
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.core.messages import AnswerRecord, Suspect
 from proxy.core.model import Compare
+from proxy.observe.comparing import MAX_RECORDED_BYTES
 from tests.harness.comparer import Comparer, answer, observation, suspect
 
 RULES = {"a": Compare(ignore=("$.at",))}
@@ -85,6 +87,30 @@ async def test_no_secret_leaves_it(tmp_path: Path) -> None:
     assert result.legacy_answer is not None
     for secret in (b"hunter2", b"4111", b"s3cr3t"):
         assert secret not in comparer.raw
+
+
+async def test_an_error_of_new_is_kept_like_other_answers(tmp_path: Path) -> None:
+    def error(number: int, legacy: bytes, new: bytes) -> Suspect:
+        pair = suspect(number, answer(legacy), answer(new, status=500))
+        return msgspec.structs.replace(pair, kind="error", askable=False)
+
+    said = b'{"error": "no such table", "token": "hunter2"}'
+    async with Comparer(tmp_path, {"a": Compare()}) as comparer:
+        await comparer.connect()
+        comparer.send(
+            1,
+            error(1, b"{}", said),
+            error(2, b"[%s]" % (b"1," * MAX_RECORDED_BYTES), said),
+            error(3, b"{}", b'"%s"' % (b"x" * MAX_RECORDED_BYTES)),
+        )
+        both, alone, large = [await comparer.result(number) for number in range(3)]
+    assert (both.kind, both.legacy_answer is not None) == ("error", True)
+    for kept in (both, alone):
+        assert kept.new_answer is not None
+        assert kept.new_answer.status == 500
+        assert "no such table" in str(kept.new_answer.body)
+    assert alone.legacy_answer is large.legacy_answer is large.new_answer is None
+    assert b"hunter2" not in comparer.raw
 
 
 async def test_without_rules_it_takes_nothing_and_then_what_waited(tmp_path: Path) -> None:
