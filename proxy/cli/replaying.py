@@ -29,6 +29,8 @@ MAX_LINE_BYTES: Final = 64 << 20
 MAX_HAR_BYTES: Final = 256 << 20
 MAX_FILE_BYTES: Final = 64 << 20
 
+_BOM_BYTES: Final = 4  # the longest byte order mark: it is no part of a text
+
 # Method, host and target of a request to legacy: the target that new gets in its place.
 NewTarget = Callable[[str, str, str], str]
 
@@ -227,20 +229,22 @@ def _host(entry: _HarEntry) -> str:
 def _har_pair(pair: Pair, legacy: tuple[Path, _HarEntry], new: tuple[Path, _HarEntry]) -> Pair:
     sides = [Answer(entry.response.status) for _, entry in (legacy, new)]
     if not any(map(failed, sides)):
-        if any(_lacks_its_body(pair.method, entry.response) for _, entry in (legacy, new)):
-            return msgspec.structs.replace(pair, missing="a body was not recorded")
         sides = [_har_answer(path, pair.name, entry) for path, entry in (legacy, new)]
+        for answer, (_, entry) in zip(sides, (legacy, new), strict=True):
+            if missing := _lacks(pair.method, entry.response, answer.body):
+                return msgspec.structs.replace(pair, missing=missing)
     return msgspec.structs.replace(pair, legacy=sides[0], new=sides[1])
 
 
-def _lacks_its_body(method: str, response: _HarResponse) -> bool:
-    """Whether the answer had a body, or may have had one, that is not in the file."""
-    if method == "HEAD" or response.status in (204, 304):
-        return False
+def _lacks(method: str, response: _HarResponse, body: bytes) -> str:
+    """What of the body an answer had, or may have had, is not in the file; empty if nothing."""
     content = response.content
-    if content.text is None:
-        return content.size != 0
-    return not content.text and (content.size or 0) > 0
+    if method == "HEAD" or response.status in (204, 304) or content.size == 0:
+        return ""
+    size = content.size or 0
+    if content.text is None or (not body and size > 0):
+        return "a body was not recorded"
+    return "a body was not recorded whole" if len(body) + _BOM_BYTES < size else ""
 
 
 def _har_answer(path: Path, name: str, entry: _HarEntry) -> Answer:
