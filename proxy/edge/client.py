@@ -1,9 +1,9 @@
 """One client connection: heads in, one request at a time, answers out in order.
 
-Pipelined requests wait in the buffer until the answer before them is complete. What is refused
-closes the connection behind its answer, the framing being lost or the body unread: the answer is
-flushed, our half closed, and the rest read and thrown away for a short while, since a reset
-would take the answer with it.
+Pipelined requests wait in the buffer until the answer before them is complete; what does not fit
+waits in the kernel. What is refused closes the connection behind its answer, the framing being
+lost or the body unread: the answer is flushed, our half closed, and the rest read and thrown away
+for a short while, since a reset would take the answer with it.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ class ClientConnection(Outgoing):
 
     __slots__ = (
         "advancing",
+        "at",
         "body",
         "buffer",
         "edge",
@@ -56,7 +57,8 @@ class ClientConnection(Outgoing):
         super().__init__()
         self.edge = edge
         self.state = _HEAD
-        self.buffer = b""
+        self.buffer = b""  # not taken yet: the bytes from `at` on
+        self.at = 0  # that they are cut off only now and then keeps long pipelines linear
         self.relay: Relay | None = None
         self.body: BodyReader | None = None  # of the request whose body is being read
         self.eof = False
@@ -87,19 +89,18 @@ class ClientConnection(Outgoing):
         state = self.state
         if state == _HEAD:
             if self.buffer:
-                data = self.buffer + data
-                self.buffer = b""
-            rest = self._take_head(data)
-            if rest:
-                self._advance(rest)
-            elif rest is None:
+                data = self._take_buffer() + data
+            end = self._take_head(data, 0)
+            if end < 0:
                 self.buffer = data
+            elif end < len(data):
+                self._advance(data, end)
             elif self.eof and self.state == _HEAD:
                 self.close()
         elif state == _BODY:
-            self._advance(data)
+            self._advance(data, 0)
         elif state == _WAIT:
-            self.buffer += data
+            self.buffer = self._take_buffer() + data
             if len(self.buffer) > MAX_PIPELINED_BYTES:
                 self.pause_reading()
         elif state == _TUNNEL and self.relay is not None and self.relay.tunnel is not None:
@@ -202,7 +203,9 @@ class ClientConnection(Outgoing):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.reading_paused and self.state != _CLOSED:
+        """Read on, unless more waits already than need be."""
+        is_full = len(self.buffer) - self.at > MAX_PIPELINED_BYTES
+        if self.reading_paused and not is_full and self.state != _CLOSED:
             self.reading_paused = False
             self.transport.resume_reading()
             if self.state == _BODY:
@@ -232,15 +235,16 @@ class ClientConnection(Outgoing):
         if self.edge.draining:
             self.finish()
             return
-        if self.reading_paused:
-            self.resume_reading()
         self.edge.wheel.set(self, self.edge.limits.client_idle_s)
         if not self.advancing:
             if self.buffer:
                 data, self.buffer = self.buffer, b""
-                self._advance(data)
+                at, self.at = self.at, 0
+                self._advance(data, at)
             elif self.eof:
                 self.close()
+            elif self.reading_paused:
+                self.resume_reading()
 
     def body_is_read(self) -> bool:
         """Whether the whole request has been read, so that another may follow."""
@@ -258,13 +262,14 @@ class ClientConnection(Outgoing):
         """Become a tunnel; returns what the client has sent ahead."""
         self.state = _TUNNEL
         self.deadline = 0.0
-        data, self.buffer = self.buffer, b""
+        data = self._take_buffer()
         self.resume_reading()
         return data
 
     def finish(self) -> None:
         """Close behind what was written, without losing it to a reset."""
         self.buffer = b""
+        self.at = 0
         if self.state == _CLOSED:
             return
         if self.eof or self.edge.is_tls:
@@ -307,73 +312,73 @@ class ClientConnection(Outgoing):
         self.edge.tallies.refuse(refusal.code)
         self._answer_and_close(refusal)
 
-    def known_peer(self) -> Peer | None:
-        """Who is there. Looked up at the first request only: idle connections cost nothing.
-
-        None where the client has reset the connection: who it was cannot be told any more.
-        """
-        peer = self.peer
-        if peer is None:
-            name = self.transport.get_extra_info("peername")
-            if isinstance(name, tuple):
-                address = name[0].encode("ascii")
-                trusted = self.edge.table.trusted(address) if self.edge.table else False
-            elif name is None:
-                return None
-            else:
-                # A Unix socket: whoever the file's permissions let in is a proxy of this machine.
-                address, trusted = b"127.0.0.1", True
-            peer = Peer(address, trusted, b"https" if self.edge.is_tls else b"http")
-            self.peer = peer
-        return peer
-
     # Reading requests
 
-    def _advance(self, data: bytes) -> None:
+    def _take_buffer(self) -> bytes:
+        data = self.buffer[self.at :]
+        self.buffer = b""
+        self.at = 0
+        return data
+
+    def _advance(self, data: bytes, at: int) -> None:
+        """Take what stands from `at` on, until a request has to wait; the buffer is empty."""
         self.advancing = True
+        size = len(data)
+        end = 0  # -1 where the last head is not complete
         try:
-            while True:
+            while at < size:
                 state = self.state
-                if state == _HEAD and data and not self.writing_paused:
-                    rest = self._take_head(data)
-                    if rest is None:
-                        self.buffer = data
+                if state == _HEAD and not self.writing_paused:
+                    end = self._take_head(data, at)
+                    if end < 0:
                         break
-                    data = rest
-                elif state == _BODY and data:
-                    data = self._take_body(data)
+                    at = end
+                elif state == _BODY:
+                    # In pieces: what stands behind a body is copied with it.
+                    piece = data[at : at + MAX_PIPELINED_BYTES] if at else data
+                    at += len(piece) - len(self._take_body(piece))
                 else:
-                    if state in (_WAIT, _HEAD):
-                        self.buffer = data
                     break
         finally:
             self.advancing = False
-        if self.eof and self.state == _HEAD and not self.writing_paused:
+        state = self.state
+        if state != _WAIT and state != _HEAD:
+            return
+        if end >= 0 and size - at > MAX_PIPELINED_BYTES:
+            self.pause_reading()
+        elif self.reading_paused and not (state == _HEAD and self.writing_paused):
+            self.resume_reading()
+        if end < 0:
+            self.buffer = data[at:]
+        elif at < size:
+            self.buffer = data
+            self.at = at
+        if self.eof and state == _HEAD and not self.writing_paused:
             self.close()
 
-    def _take_head(self, data: bytes) -> bytes | None:
-        """Handle one request head; returns the bytes behind it, None while it is incomplete."""
+    def _take_head(self, data: bytes, at: int) -> int:
+        """Handle the request head that begins at `at`; returns its end, -1 while it has none."""
         limits = self.edge.limits
-        end = data.find(b"\r\n\r\n") + 4
-        if data[0] == 13:
-            # One empty line before a request line is forgiven (RFC 9112 §2.2).
-            if data[:2] == b"\r\n" and data[2:4] != b"\r\n" and len(data) > 2:
-                return self._take_head(data[2:])
-            if len(data) == 2:
-                return None
-        if end < 4:
-            self._check_partial(data)
-            return b"" if self.state != _HEAD else None
-        if end > limits.header_bytes:
-            self.refuse(head_too_large(data, limits.header_bytes))
-            return b""
+        end = data.find(b"\r\n\r\n", at) + 4
         size = len(data)
+        if data[at] == 13:
+            # One empty line before a request line is forgiven (RFC 9112 §2.2).
+            if data[at : at + 2] == b"\r\n" and data[at + 2 : at + 4] != b"\r\n" and size > at + 2:
+                return self._take_head(data, at + 2)
+            if size == at + 2:
+                return -1
+        if end < 4:
+            self._check_partial(data[at:])
+            return size if self.state != _HEAD else -1
+        if end - at > limits.header_bytes:
+            self.refuse(head_too_large(data[at:], limits.header_bytes))
+            return size
         self.head_begun = False
-        head = parse_request_head(data if end == size else data[:end], limits.headers)
+        head = parse_request_head(data if end - at == size else data[at:end], limits.headers)
         relay = receive(self, head) if type(head) is RequestHead else head
         if type(relay) is Refusal:
             self.refuse(relay)
-            return b""
+            return size
         relay = cast(Relay, relay)
         self.relay = relay
         framing = relay.request.framing
@@ -383,8 +388,11 @@ class ClientConnection(Outgoing):
             self.state = _BODY
             self.body = BodyReader(framing, limits.request_body_bytes, limits.header_bytes)
             self.edge.wheel.set(self, limits.body_idle_s)
+            if self.reading_paused:
+                # For what stood before it. From here on it is the relay that may stop the body.
+                self.resume_reading()
         relay.start()
-        return b"" if end == size else data[end:]
+        return end
 
     def _check_partial(self, data: bytes) -> None:
         """Refuse early what can no longer become a request head; begin its deadline."""
@@ -427,14 +435,8 @@ class ClientConnection(Outgoing):
 
     def _answer_and_close(self, refusal: Refusal) -> None:
         self.state = _WAIT
-        self.write(
-            problem(
-                refusal.status,
-                refusal.code,
-                refusal.text,
-                b"%032x" % self.edge.bits(128),
-                self.edge.date.now(),
-                keep_alive=False,
-            )
-        )
+        number = b"%032x" % self.edge.bits(128)
+        now = self.edge.date.now()
+        status, code, text = refusal.status, refusal.code, refusal.text
+        self.write(problem(status, code, text, number, now, keep_alive=False))
         self.finish()

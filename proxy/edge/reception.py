@@ -6,6 +6,7 @@ connection, since what follows such a head cannot be trusted to be where it seem
 
 from typing import TYPE_CHECKING, cast
 
+from proxy.core.forwarding import Peer
 from proxy.core.message import Refusal, RequestHead, diagnose_request
 from proxy.core.model import Limits
 from proxy.core.paths import PathRefusal, canonical_path, split_target
@@ -62,13 +63,32 @@ def receive(client: "ClientConnection", head: RequestHead) -> Relay | Refusal:
     else:
         service = match.payload
         params = match.params
-    peer = client.peer or client.known_peer()
+    peer = client.peer or peer_of(client)
     if peer is None:
         return Refusal(400, "client_gone", "the client has gone before its request was read")
     request = ForwardedRequest(edge, peer, head, canonical, query, params, authority)
     if method in service.safe_methods:
         return ReadRelay(client, service, request)
     return WriteRelay(client, service, request)
+
+
+def peer_of(client: "ClientConnection") -> Peer | None:
+    """Who is there. Looked up at the first request only: idle connections cost nothing.
+
+    None where the client has reset the connection: who it was cannot be told any more.
+    """
+    edge = client.edge
+    name = client.transport.get_extra_info("peername")
+    if isinstance(name, tuple):
+        address = name[0].encode("ascii")
+        trusted = edge.table.trusted(address) if edge.table else False
+    elif name is None:
+        return None
+    else:
+        # A Unix socket: whoever the file's permissions let in is a proxy of this machine.
+        address, trusted = b"127.0.0.1", True
+    client.peer = Peer(address, trusted, b"https" if edge.is_tls else b"http")
+    return client.peer
 
 
 def partial_refusal(data: bytes, limits: Limits) -> Refusal | None:

@@ -4,10 +4,13 @@ import asyncio
 
 import pytest
 
+from proxy.core.model import Limits
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, sending
 from tests.harness.snapshots import route
 from tests.harness.waiting import soon
+
+CHUNKED_X = b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
 
 
 async def test_pipelined_requests_are_answered_in_order(proxy: Proxy) -> None:
@@ -49,6 +52,68 @@ async def test_a_thousand_pipelined_requests(proxy: Proxy) -> None:
         )
         for number in range(count):
             assert (await client.response()).body == b"legacy GET /%d 0" % number
+
+
+@pytest.mark.parametrize("request_end", [b"\r\n", CHUNKED_X], ids=["bodiless", "chunked"])
+async def test_what_a_client_sends_ahead_waits_outside(proxy: Proxy, request_end: bytes) -> None:
+    """Each request that was answered let more in than it was long: memory without end."""
+    count = 400
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        if len(proxy.legacy.calls) > count:
+            await go.wait()
+        # The next one needs a new connection: its body has to wait for it.
+        await call.answer(b"", "200 OK", "Connection: close")
+        call.close()
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    before = proxy.worker.rss_mib()
+    async with await proxy.connect() as client:
+        client.write((b"GET / HTTP/1.1\r\nHost: a\r\n" + request_end) * 1_000_000)
+        await proxy.legacy.called(count + 1, within_s=60)
+        assert proxy.worker.rss_mib() - before < 8
+        client.reset()
+        go.set()
+
+
+@pytest.mark.parametrize("end", ["half closed", "kept open"])
+async def test_a_pipeline_longer_than_the_buffer_is_answered_whole(proxy: Proxy, end: str) -> None:
+    """Bodies and heads of all lengths, and cuts in every place."""
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await call.read()
+        await go.wait()
+        await call.answer(f"{call.target} {len(call.body)}".encode())
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"), limits=Limits(header_bytes=300_000))
+    requests, answers = [], []
+    for at in range(30):
+        size = (at * 79_190) % 400_000
+        body = b"b" * size
+        requests.append(
+            b"GET /%d HTTP/1.1\r\nHost: a\r\nA: %b\r\n\r\n" % (at, b"a" * (at % 7 * 30_000))
+            + b"GET /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (at, size, body)
+            + b"\r\nPUT /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % at
+            + b"1\r\nx\r\n" * (at % 5) + b"%x\r\n%b\r\n0\r\n\r\n" % (size + 1, b"c" + body)
+        )  # fmt: skip
+        lengths = (0, size, at % 5 + size + 1)
+        answers += [b"/%d %d" % (at, length) for length in lengths]
+    async with await proxy.connect() as client:
+        client.write(b"".join(requests))
+        if end == "half closed":
+            client.half_close()
+        await proxy.legacy.called()
+        go.set()
+        for answer in answers:
+            assert (await client.response()).body == answer
+        if end == "half closed":
+            assert await client.ended()
+        else:
+            assert (await client.get("/last")).body == b"/last 0"
 
 
 async def test_nothing_is_answered_behind_a_closing_request(proxy: Proxy) -> None:
