@@ -227,7 +227,7 @@ class BackendConnection(Outgoing):
                 self.pool.wheel.set(self, left_s)
             else:
                 self.pool.discard(self)
-        elif self.paused and not exchange.out_of_time():
+        elif self._waits_for_client() and not exchange.out_of_time():
             # The client is the slow one; its own deadline decides.
             self._touch(exchange)
         else:
@@ -382,6 +382,10 @@ class BackendConnection(Outgoing):
     def _has_unsent(self) -> bool:
         """Whether the backend has answered before it took the whole request."""
         return bool(self.unsent) or self.transport.get_write_buffer_size() > 0
+
+    def _waits_for_client(self) -> bool:
+        """Whether the client takes no more of the answer, or owes more of the request's body."""
+        return self.paused or (self.request_open and not self._has_unsent())
 
     def _switch(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
         if not exchange.upgrade:

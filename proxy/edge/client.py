@@ -416,8 +416,9 @@ class ClientConnection(Outgoing):
                 self.abort()
             return b""
         if not reader.done:
-            edge.wheel.set(self, edge.limits.body_idle_s)
             if body:
+                # What frames it passes nothing on, and wins no time.
+                edge.wheel.set(self, edge.limits.body_idle_s)
                 relay.on_body(cast(bytes, body))
             return b""
         self._body_done()

@@ -125,8 +125,9 @@ class Exchange:
         connection = self.connection
         if connection is not None:
             connection.finish(self.framing, trailers)
-            if self.head is None:
-                self.pool.wheel.set(connection, self.within_limit(self.head_timeout_s))
+            pool = self.pool
+            timeout_s = self.head_timeout_s if self.head is None else pool.backend.idle_timeout_s
+            pool.wheel.set(connection, self.within_limit(timeout_s))
 
     def cancel(self) -> None:
         """Give it up: nothing more is told to the sink."""

@@ -1,0 +1,133 @@
+"""Bodies that come slowly: whose time runs out, the client's or the backend's."""
+
+import asyncio
+import time
+
+import pytest
+
+from proxy.core.model import Backend as BackendSettings
+from proxy.core.model import Limits
+from tests.edge.conftest import Proxy
+from tests.edge.test_smuggling import check_problem
+from tests.harness.backend import Call
+from tests.harness.snapshots import route
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def serve(proxy: Proxy, body_idle_s: float, idle_timeout_s: float, phase: str) -> None:
+    """A route whose side that is asked has this idle time-out."""
+    await proxy.worker.forget_refusals()
+    await proxy.serve(
+        route("/*", phase),
+        limits=Limits(body_idle_s=body_idle_s),
+        backends={
+            name: BackendSettings(name, (backend.url,), idle_timeout_s=idle_timeout_s)
+            for name, backend in (("legacy", proxy.legacy), ("new", proxy.new))
+        },
+    )
+
+
+async def blamed_on_the_client(proxy: Proxy) -> None:
+    """It is counted as refused, and as no side's error or trial."""
+    await proxy.reported(lambda totals: totals.refused["body_timeout"] == 1)
+    totals = proxy.worker.totals
+    assert totals.errors.total() == totals.trials.total() == 0
+
+
+@pytest.mark.parametrize(
+    ("phase", "idle_timeout_s"), [("legacy-only", 60.0), ("legacy-only", 0.2), ("new-only", 0.2)]
+)
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"5;", b"a"),
+        (b"", b"0"),
+        (b"1\r\nx\r\n5;", b"a"),
+        (b"1\r\nx\r\n0\r\nA: ", b"a"),
+    ],
+    ids=["extension", "size", "second extension", "trailer"],
+)
+async def test_408_for_a_body_of_which_only_its_framing_comes(
+    proxy: Proxy, begin: bytes, more: bytes, phase: str, idle_timeout_s: float
+) -> None:
+    """The client's time never ran out for that, and the backend's did: it counted as its error."""
+    await serve(proxy, 0.5, idle_timeout_s, phase)
+    async with await proxy.connect() as client:
+        answer = asyncio.ensure_future(client.response())
+        client.write(CHUNKED + begin)
+        end = time.monotonic() + 5
+        while not (await asyncio.wait([answer], timeout=0.05))[0]:
+            assert time.monotonic() < end, "they won time"
+            client.write(more)
+        check_problem(await answer, 408)
+    await blamed_on_the_client(proxy)
+
+
+@pytest.mark.parametrize("phase", ["legacy-only", "new-only"])
+async def test_408_for_a_body_that_is_announced_and_never_sent(proxy: Proxy, phase: str) -> None:
+    async def handler(call: Call) -> None:
+        await call.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await call.hang()
+
+    proxy.legacy.handler = proxy.new.handler = handler
+    await serve(proxy, 0.6, 0.2, phase)
+    async with await proxy.connect() as client:
+        client.write(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert (await client.head()).status == 100
+        check_problem(await client.response(), 408)
+    await blamed_on_the_client(proxy)
+
+
+async def test_a_body_may_come_more_slowly_than_the_backend_may_answer(proxy: Proxy) -> None:
+    """The pauses are the client's, and shorter than those it may make."""
+    await serve(proxy, 30.0, 0.2, "legacy-only")
+    async with await proxy.connect() as client:
+        client.write(CHUNKED)
+        for _ in range(2):
+            client.write(b"1\r\nx\r\n")
+            # Nothing is awaited here: this is how slow it is.
+            await asyncio.sleep(0.6)
+        client.write(b"0\r\n\r\n")
+        assert (await client.response()).status == 200
+    assert proxy.legacy.calls[0].body == b"xx"
+
+
+async def test_an_answer_that_began_has_its_whole_time_behind_the_body(proxy: Proxy) -> None:
+    """What was left of it when the body ended was how long the client had waited."""
+
+    async def handler(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+        await call.read()
+        await asyncio.sleep(0.9)
+        await call.send(b"cde")
+
+    proxy.legacy.handler = handler
+    await serve(proxy, 30.0, 1.5, "legacy-only")
+    async with await proxy.connect() as client:
+        client.write(CHUNKED + b"1\r\nx\r\n")
+        assert (await client.head()).status == 200
+        assert await client.exactly(2) == b"ab"
+        await asyncio.sleep(1.0)
+        client.write(b"0\r\n\r\n")
+        assert await client.exactly(3) == b"cde"
+
+
+async def test_504_for_a_backend_that_does_not_take_the_body(proxy: Proxy) -> None:
+    """The client would send: it is the backend that is idle."""
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        call.connection.reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's
+        await go.wait()
+        call.reset()
+
+    proxy.legacy.handler = handler
+    await serve(proxy, 0.3, 0.5, "legacy-only")
+    async with await proxy.connect() as client:
+        client.write(POST + b"Content-Length: %d\r\n\r\n" % (32 << 20) + b"u" * (32 << 20))
+        check_problem(await client.response(), 504)
+    await proxy.reported(lambda totals: totals.errors["/*|legacy"] == 1)
+    assert not proxy.worker.totals.refused["body_timeout"]
+    go.set()
