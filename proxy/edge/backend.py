@@ -251,6 +251,9 @@ class BackendConnection(Outgoing):
             if end < 4:
                 if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
                     self._protocol_failure(exchange, "the backend does not answer in HTTP/1")
+                elif data.count(b"\n") != data.count(b"\r\n"):
+                    # The head's end may never come, or far behind it.
+                    self._protocol_failure(exchange, "a line of the head ends in a bare LF")
                 else:
                     self.buffer = data
                 return

@@ -230,6 +230,40 @@ async def test_502_for_an_answer_that_is_not_clean_http(proxy: Proxy, answer: by
     await answers_problem(proxy, 502)
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok",),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\n\n",),
+        (b"HTTP/1.1 200 OK\r", b"\nA: b\r\n", b"A: b\n"),
+    ],
+    ids=["all lines", "one line", "after an interim answer", "in a later piece"],
+)
+async def test_502_at_once_for_line_feeds(proxy: Proxy, pieces: tuple[bytes, ...]) -> None:
+    """The end of the head was waited for: 504 after the whole time."""
+    proxy.legacy.handler = sending(*pieces)
+    slow = BackendSettings("legacy", (proxy.legacy.url,), timeout_s=60, idle_timeout_s=60)
+    await proxy.serve(route("/*"), backends={"legacy": slow})
+    await answers_problem(proxy, 502)
+
+
+async def test_a_line_end_in_two_pieces_is_one(proxy: Proxy) -> None:
+    async def handler(call: Call) -> None:
+        await call.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r")
+        await seen.wait()
+        await call.send(b"\nContent-Length: 2\r\n\r\nok")
+
+    seen = asyncio.Event()
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.head()).status == 103
+        seen.set()
+        assert (await client.response()).body == b"ok"
+
+
 async def test_502_for_a_reset(proxy: Proxy) -> None:
     proxy.legacy.handler = resetting
     await proxy.serve(route("/*"))
