@@ -113,12 +113,14 @@ def request_lines(
     strip: bytes | None,
     host: bytes | None,
     upgrade: bool,
+    authority: bytes | None = None,
 ) -> bytes:
     """The header lines of a forwarded request, the traceparent last, without the empty line.
 
     `strip` is a further lower-case header name to remove (the override's); `host` replaces the
     Host header (absolute-form targets, `host: backend`), None keeps it; `upgrade` keeps the
-    Upgrade handshake.
+    Upgrade handshake; `authority` is that of an absolute-form target: the Host header beside it
+    is ignored (RFC 9112 §3.2.2), here too.
     """
     special = head.special
     raw = head.raw
@@ -148,7 +150,7 @@ def request_lines(
     out = [lines]
     if host is not None:
         out.insert(0, b"Host: %b\r\n" % host)
-    original_host = special.get(b"host", host or b"")
+    original_host = special.get(b"host", host or b"") if authority is None else authority
     if peer.trusted:
         before = special.get(b"x-forwarded-for")
         forwarded_for = before + b", " + peer.address if before else peer.address

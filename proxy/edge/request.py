@@ -116,17 +116,25 @@ class ForwardedRequest:
         pool = service.pool(side)
         head = self.head
         lines = self.lines
+        authority = None if self.authority is None else self.authority.encode("latin-1")
         if pool.backend.host == "backend":
             host: bytes | None = pool.endpoints[0].authority
-        elif self.authority is not None:
-            host = self.authority.encode("latin-1")
+        elif authority is not None:
+            host = authority
         elif b"host" not in head.special:
             host = pool.endpoints[0].authority
         else:
             host = None
         if lines is None or host is not None:
             lines = request_lines(
-                head, self.peer, self.trace, self.id, service.override_header, host, self.upgrade
+                head,
+                self.peer,
+                self.trace,
+                self.id,
+                service.override_header,
+                host,
+                self.upgrade,
+                authority,
             )
             if host is None:
                 self.lines = lines

@@ -282,6 +282,24 @@ async def test_an_absolute_target_overrides_the_host(proxy: Proxy) -> None:
     assert (proxy.new.calls[0].header("host") or b"").lower() == b"other.example:81"
 
 
+@pytest.mark.parametrize("more", ["", "Connection: x\r\n"])
+@pytest.mark.parametrize("host", ["preserve", "backend"])
+async def test_the_host_that_an_absolute_target_overrides_is_told_to_nobody(
+    proxy: Proxy, host: str, more: str
+) -> None:
+    """A backend that builds its links from X-Forwarded-Host was given the ignored one."""
+    await proxy.serve(
+        route("/*"), backends={"legacy": BackendSettings("legacy", (proxy.legacy.url,), host=host)}
+    )
+    async with await proxy.connect() as client:
+        await client.ask(
+            b"GET http://admin.example/a HTTP/1.1\r\nHost: public.example\r\n%b\r\n" % more.encode()
+        )
+    call = proxy.legacy.calls[0]
+    assert call.headers_named("x-forwarded-host") == [b"admin.example"]
+    assert b"public.example" not in call.head
+
+
 async def test_an_options_request_for_the_whole_server(proxy: Proxy) -> None:
     await proxy.serve(route("/*", "new-only"))
     async with await proxy.connect() as client:
