@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from proxy.core.contenders import Passed, contenders
-from proxy.core.forwarding import TrustCheck, client_address
+from proxy.core.forwarding import COUNTS_HOPS, TrustCheck, client_address
 from proxy.core.message import list_members
 from proxy.core.model import UNMATCHED, Compare, Override, Route, RouteState, Side
 from proxy.core.paths import PathRefusal, canonical_path, split_target
@@ -26,6 +26,7 @@ from proxy.core.routing import NO_PARAMS, RouteTable, rewrite
 from proxy.core.sticky import draw, sticky_header, sticky_key
 
 _is_conditional = re.compile(r"if-.*|range", re.IGNORECASE).fullmatch
+_is_spent = re.compile(r"0{1,18}").fullmatch
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -145,6 +146,9 @@ def _planned(
     result = msgspec.structs.replace(
         result, phase=str(state.phase), kind="read" if is_read else "write"
     )
+    if request.method in COUNTS_HOPS and _is_spent(request.header("max-forwards") or ""):
+        notes.append("Max-Forwards is 0: answered here, no side is asked")
+        return msgspec.structs.replace(result, notes=tuple(notes))
     if under_maintenance(route, is_read):
         notes.append(f"the route is under maintenance ({route.maintenance}): answered with 503")
         return msgspec.structs.replace(result, notes=tuple(notes))

@@ -39,6 +39,12 @@ _SAID_BY_PROXIES: Final = (
     b"x-original-",
     b"x-rewrite-url",
 )
+# Of these methods alone each hop counts, and the last one answers by itself (RFC 9110 §7.6.2).
+COUNTS_HOPS: Final = frozenset(("OPTIONS", "TRACE"))
+_find_max_forwards: Final = re.compile(
+    rb"\nmax-forwards:[ \t]*+([0-9]{1,18})[ \t]*+\r", re.IGNORECASE
+).search
+_TRACED: Final = frozenset((b"host", b"via", b"max-forwards"))
 # Where the span begins in forwarded lines, which end in its 16 digits and `-ff\r\n`.
 _SPAN_AT: Final = -21
 
@@ -98,6 +104,33 @@ def loops(head: RequestHead) -> bool:
     if b"banyan-role" in head.special:
         return True
     return head.raw.count(b" banyan") > MAX_HOPS and _via_hops(head.raw) > MAX_HOPS
+
+
+def take_hop(head: RequestHead) -> bool:
+    """Count this hop in the Max-Forwards of a request of COUNTS_HOPS; False if none is left.
+
+    The number is replaced in place, in as many bytes, so that the head's places stay true. No
+    number, or one of more than 18 digits, counts nothing (RFC 9110 §7.6.2).
+    """
+    found = _find_max_forwards(head.raw)
+    if found is None:
+        return True
+    left = int(found[1])
+    if left == 0:
+        return False
+    start, end = found.span(1)
+    head.raw = b"%b%b%b" % (
+        head.raw[:start],
+        str(left - 1).rjust(end - start).encode("ascii"),
+        head.raw[end:],
+    )
+    return True
+
+
+def traced(head: RequestHead) -> bytes:
+    """What a TRACE that ends here is answered with: nothing of it that may be secret (§9.3.8)."""
+    lines = [line[0] for line in _find_lines(head.raw, head.lines_at) if line[1].lower() in _TRACED]
+    return head.raw[: head.lines_at] + b"".join(lines) + b"\r\n"
 
 
 def _via_hops(raw: bytes) -> int:

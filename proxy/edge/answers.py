@@ -56,7 +56,7 @@ def problem(
         title = HTTPStatus(status).phrase
     except ValueError:
         title = "Error"
-    body = json.dumps(
+    content = json.dumps(
         {
             "type": "about:blank",
             "title": title,
@@ -66,18 +66,43 @@ def problem(
             "request_id": request_id.decode("latin-1"),
         }
     ).encode()
-    lines = [
-        b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: application/problem+json\r\n"
-        b"Content-Length: %d\r\nCache-Control: no-store\r\nX-Request-Id: %b\r\n"
-        % (status, title.encode("ascii"), date, len(body), request_id)
-    ]
+    lines = b"Content-Type: application/problem+json\r\n"
     if status == 503:
-        lines.append(b"Retry-After: %d\r\n" % RETRY_AFTER_S)
+        lines += b"Retry-After: %d\r\n" % RETRY_AFTER_S
+    return own_answer(
+        b"%d %b" % (status, title.encode("ascii")),
+        lines,
+        content,
+        request_id,
+        date,
+        keep_alive=keep_alive,
+        without_body=without_body,
+        minor=minor,
+    )
+
+
+def own_answer(
+    status: bytes,
+    more: bytes,
+    content: bytes,
+    request_id: bytes,
+    date: bytes,
+    *,
+    keep_alive: bool,
+    without_body: bool = False,
+    minor: int = 1,
+) -> bytes:
+    """A whole response: `status` is code and phrase, `more` further header lines."""
+    lines = [
+        b"HTTP/1.1 %b\r\nDate: %b\r\n%bContent-Length: %d\r\n"
+        b"Cache-Control: no-store\r\nX-Request-Id: %b\r\n"
+        % (status, date, more, len(content), request_id)
+    ]
     if not keep_alive:
         lines.append(b"Connection: close\r\n")
     elif minor == 0:
         lines.append(b"Connection: keep-alive\r\n")
     lines.append(b"\r\n")
     if not without_body:
-        lines.append(body)
+        lines.append(content)
     return b"".join(lines)

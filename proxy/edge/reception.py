@@ -6,11 +6,12 @@ connection, since what follows such a head cannot be trusted to be where it seem
 
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.forwarding import Peer
+from proxy.core.forwarding import COUNTS_HOPS, Peer, take_hop
 from proxy.core.message import Refusal, RequestHead, diagnose_request
 from proxy.core.model import Limits
 from proxy.core.paths import PathRefusal, canonical_path, split_target
 from proxy.edge.body import body_too_large
+from proxy.edge.last_hop import LastHop
 from proxy.edge.reading import ReadRelay
 from proxy.edge.relay import Relay
 from proxy.edge.request import NO_PARAMS, ForwardedRequest
@@ -66,7 +67,10 @@ def receive(client: "ClientConnection", head: RequestHead) -> Relay | Refusal:
     peer = client.peer or peer_of(client)
     if peer is None:
         return Refusal(400, "client_gone", "the client has gone before its request was read")
+    is_last = method in COUNTS_HOPS and not take_hop(head)
     request = ForwardedRequest(edge, peer, head, canonical, query, params, authority)
+    if is_last:
+        return LastHop(client, service, request)
     if method in service.safe_methods:
         return ReadRelay(client, service, request)
     return WriteRelay(client, service, request)

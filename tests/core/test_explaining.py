@@ -213,6 +213,19 @@ def test_unmatched_goes_to_legacy() -> None:
     assert explain([orders()], Request("GET", "/other")).route is None
 
 
+def test_a_request_at_its_last_hop_is_answered_here() -> None:
+    for method, left, is_answered_here in [
+        ("OPTIONS", "0", True),
+        ("TRACE", "00", True),
+        ("TRACE", "1", False),
+        ("TRACE", "x", False),
+        ("GET", "0", False),
+    ]:
+        explanation = explained(orders(), method, headers=[("Max-Forwards", left)])
+        assert (explanation.asked == ()) == is_answered_here
+        assert any("answered here" in note for note in explanation.notes) == is_answered_here
+
+
 def test_host_of_the_url_outweighs_the_header() -> None:
     routes = [route("shop.example/a"), route("/a")]
     headers = (("Host", "shop.example"),)
