@@ -32,6 +32,7 @@ from proxy.control.children import LOUD_AFTER_FAILURES, Child
 from proxy.control.copies import FIRST
 from proxy.control.runtime import LINK_NAME, RESULTS_NAME, comparer_name, private_directory
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
+from proxy.core.descriptors import too_few
 from proxy.observe.logging import configure_logging
 from proxy.store.opening import check_shared_state, check_state
 from proxy.store.state import StoreError
@@ -78,6 +79,7 @@ def serve(options: Options) -> int:
     configure_logging("launcher", config.telemetry.log_format)
     _check_state(config)
     _raise_the_descriptor_limit()
+    _warn_of_few_descriptors(config)
     with contextlib.ExitStack() as cleanup:
         runtime = cleanup.enter_context(private_directory())
         # What a controller compares later edits with: some keys need a restart of the launcher.
@@ -376,3 +378,15 @@ def _raise_the_descriptor_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _warn_of_few_descriptors(config: Config) -> None:
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    room = too_few(descriptors, config.limits, config.backends.values(), config.workers)
+    if room is not None:
+        structlog.get_logger().warning(
+            "limits.connections cannot be met: raise the limit of open files (ulimit -n)",
+            connections=config.limits.connections,
+            room=room,
+            open_files=descriptors,
+        )

@@ -225,6 +225,7 @@ class FailureKind(enum.Enum):
     IDLE = "idle"  # no byte for too long in the middle of a message
     PROTOCOL = "protocol"  # an answer that is not HTTP, or ambiguous
     CANCELLED = "cancelled"  # we gave it up (client gone, drain); nobody's error
+    NO_DESCRIPTORS = "no_descriptors"  # we have none left for a connection; nobody's error
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -80,6 +80,10 @@ class ClientConnection(Outgoing):
         self.transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
         edge = self.edge
         edge.clients.add(self)
+        if len(edge.clients) > edge.max_sockets:
+            edge.tallies.refuse("descriptors")
+            self.abort()
+            return
         if len(edge.clients) > edge.max_clients:
             self.refuse(Refusal(503, "connections", "too many connections are open"))
             return

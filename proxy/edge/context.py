@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import resource
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from proxy.core.descriptors import client_room, share
 from proxy.core.messages import Observation, Suspect
 from proxy.core.model import Limits, Side, Snapshot
 from proxy.edge.answers import HttpDate
@@ -67,7 +69,8 @@ class Edge:
         self.errors_kept = _Allowance(ERRORS_KEPT_A_SECOND)
         self.switch_timeout_s = 5.0
         self.clients: set[ClientConnection] = set()
-        self.max_clients = 10_000
+        self.max_clients = 10_000  # those beyond are told so
+        self.max_sockets = 10_000  # those beyond are cut: what is left is for backends
         self.draining = False
         self.on_drained: Callable[[], None] | None = None
         self.detached = 0  # relays that go on without their client
@@ -87,7 +90,10 @@ class Edge:
     def apply_limits(self, snapshot: Snapshot) -> None:
         """Take over what a new table says about clients."""
         self.limits = snapshot.limits
-        self.max_clients = max(1, -(-snapshot.limits.connections // self.workers))
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.max_sockets = client_room(descriptors, snapshot.backends.values(), self.workers)
+        most = self.max_sockets - self.max_sockets // 8
+        self.max_clients = min(share(snapshot.limits.connections, self.workers), most)
         self.trace_sample = snapshot.trace_sample
         self.switch_timeout_s = snapshot.switch_timeout_s
         for client in self.clients:

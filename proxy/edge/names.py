@@ -7,6 +7,7 @@ in DNS takes effect.
 """
 
 import asyncio
+import errno
 import ipaddress
 import socket
 
@@ -54,6 +55,19 @@ class HostName:
         self._known = list(dict.fromkeys(str(info[4][0]) for info in infos))
         self._fresh_until = self._loop.time() + FRESH_S
         return self._known
+
+
+def is_out_of_descriptors(error: Exception) -> bool:
+    """Whether a connection could not be made because this process, or machine, has no descriptor.
+
+    A look-up that failed does not say so: one is asked for.
+    """
+    if isinstance(error, socket.gaierror):
+        try:
+            socket.socket().close()
+        except OSError as refused:
+            error = refused
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def is_address(host: str) -> bool:

@@ -19,7 +19,7 @@ from proxy.core.messages import (
     Observation,
     went_wrong,
 )
-from proxy.core.model import Side
+from proxy.core.model import FailureKind, Side
 from proxy.edge.tally import EQUAL, FAILURE_CODES, LEGACY, NEW, NEW_FAILED
 from proxy.edge.trials import error_trial
 
@@ -137,6 +137,9 @@ class Pair:
         """One side is done (or given up)."""
         head = exchange.head
         failure = exchange.failure
+        if failure is not None and failure.kind is FailureKind.NO_DESCRIPTORS:
+            # Our own want says nothing of that side.
+            self.skip("no_connection")
         self.records[at] = ExchangeRecord(
             status=head.status if head is not None else 0,
             ms=exchange.seconds() * 1000,

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from proxy.core.model import Backend, BackendTls, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
 from proxy.edge.exchange import Exchange
-from proxy.edge.names import HostName, is_address
+from proxy.edge.names import HostName, is_address, is_out_of_descriptors
 from proxy.edge.outbox import Outbox
 from proxy.edge.wheel import Timed, Wheel
 
@@ -323,6 +323,9 @@ class Pool(Timed):
             failure = await self._try(endpoint, exchange)
             if failure is None:
                 return
+            if failure.kind is FailureKind.NO_DESCRIPTORS:
+                # No URL is to blame, and none would fare better.
+                break
             self.count_failure(endpoint)
             now = self.wheel.now
             endpoint.refused_until = now + REFUSED_S
@@ -350,6 +353,8 @@ class Pool(Timed):
         except TimeoutError:
             return Failure(FailureKind.CONNECT_TIMEOUT, f"no connection to {endpoint.url} in time")
         except (OSError, ssl.SSLError, UnicodeError, ValueError) as error:
+            if is_out_of_descriptors(error):
+                return Failure(FailureKind.NO_DESCRIPTORS, "no file descriptor is left")
             return Failure(FailureKind.REFUSED, f"no connection to {endpoint.url}: {error}")
         if connection.closing:
             return Failure(FailureKind.REFUSED, f"{endpoint.url} closed a new connection at once")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
 from proxy.core.messages import AnswerRecord, Observation, Suspect
-from proxy.core.model import Failure, Side
+from proxy.core.model import Failure, FailureKind, Side
 from proxy.edge.exchange import Exchange
 from proxy.edge.pair import Pair, heads_agree
 from proxy.edge.tally import LEGACY
@@ -28,6 +28,7 @@ MAX_TICKETS: Final = 1024
 MAX_TICKET_BYTES: Final = 16 << 20
 TICKET_S: Final = 10.0
 _FIRST_ID_BITS: Final = 52
+_NO_ROOM: Final = (FailureKind.POOL_FULL, FailureKind.NO_DESCRIPTORS)
 
 
 class Ticket:
@@ -206,7 +207,7 @@ class Repeat:
             self._done()
 
     def on_failure(self, exchange: Exchange, failure: Failure) -> None:
-        self._give_up("no_connection" if failure.kind.value == "pool_full" else "failed")
+        self._give_up("no_connection" if failure.kind in _NO_ROOM else "failed")
 
     def on_upload_paused(self, exchange: Exchange) -> None:
         """There is no body."""

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from proxy.edge.table import Service
 
 MAX_REMEMBERED: Final = 16_384  # in each generation
-_NOBODYS_ERROR: Final = (FailureKind.CANCELLED.value, NOT_ASKED)
+_NOBODYS_ERROR: Final = (
+    FailureKind.CANCELLED.value,
+    FailureKind.NO_DESCRIPTORS.value,
+    NOT_ASKED,
+)
 
 
 class Trials:

@@ -71,6 +71,19 @@ async def test_it_says_where_it_serves_and_ends_cleanly(tmp_path: Path) -> None:
         assert serving.plain == []
 
 
+async def test_too_few_open_files_for_the_clients_are_told_at_the_start(tmp_path: Path) -> None:
+    """Clients beyond them were cut without a line, and backends blamed for it."""
+    async with Serving(tmp_path, config(workers=2), open_files=256) as serving:
+        (said,) = serving.said(
+            "limits.connections cannot be met: raise the limit of open files (ulimit -n)"
+        )
+        assert (said["level"], said["connections"], said["open_files"]) == ("warning", 10000, 256)
+        assert said["room"] == 2 * 96
+    text = config(workers=2).replace("routes:", "limits: {connections: 192}\nroutes:")
+    async with Serving(tmp_path, text, open_files=256) as serving:
+        assert not any("open files" in line["event"] for line in serving.log)
+
+
 async def test_a_bad_file_is_refused_with_its_findings(tmp_path: Path) -> None:
     said = await refusal(tmp_path, config() + "  /b/*: nonsense\n")
     assert re.search(r"routes\.yaml:\d+:\d+: error \w+: ", said)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from signal import SIGKILL, Signals
@@ -28,6 +29,7 @@ class Serving:
         grace: str = "5s",
         config: Path | None = None,
         expect_ready: bool = True,
+        open_files: int | None = None,
     ) -> None:
         self.folder = folder
         self.config = config or folder / "routes.yaml"
@@ -38,6 +40,7 @@ class Serving:
         self.changes = Changes()
         self._grace = grace
         self._expect_ready = expect_ready
+        self._open_files = open_files  # the limit it is started under
         self._ready_file = folder / "ready.json"
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -55,6 +58,7 @@ class Serving:
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
+            preexec_fn=self._limit_open_files,
         )
         self._listening = asyncio.create_task(self._listen())
         if self._expect_ready:
@@ -178,6 +182,10 @@ class Serving:
         code = await soon(self._process.wait(), f"its end\n{self.words}", within_s)
         await soon(self._listening, "the end of its log")
         return code
+
+    def _limit_open_files(self) -> None:
+        if self._open_files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, self._open_files))
 
     def _is_ready_or_gone(self) -> bool:
         assert self._process is not None
