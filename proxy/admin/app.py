@@ -17,7 +17,7 @@ from proxy.admin import divergence_calls
 from proxy.admin.divergence_calls import no_route, no_table
 from proxy.admin.divergences import UnavailableError, signature_view
 from proxy.admin.events import events
-from proxy.admin.hosts import host_allowed
+from proxy.admin.hosts import ADMIN_HEADER, ADMIN_VERSION, host_allowed
 from proxy.admin.openapi import document
 from proxy.admin.page import CONTENT_SECURITY_POLICY, MAX_SIGNATURES, render_page
 from proxy.admin.problems import compressed, json_answer, problem
@@ -26,6 +26,7 @@ from proxy.admin.view import AdminView, ReadyView, RouteView
 from proxy.observe.exposition import CONTENT_TYPE as EXPOSITION
 
 SECURITY_HEADERS = {
+    ADMIN_HEADER: ADMIN_VERSION,
     "Server": "banyan",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

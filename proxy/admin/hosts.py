@@ -1,4 +1,4 @@
-"""Which Host headers the admin API answers.
+"""Which Host headers the admin API answers, and the header by which its answers are known.
 
 A page in the operator's browser can make its own name resolve to a loopback address and then read
 what is served there (DNS rebinding). It cannot make the browser send another Host than that name,
@@ -7,6 +7,10 @@ so only names that nobody else controls are answered.
 
 import ipaddress
 import re
+
+# In each answer: that of a server in its place, or of a backend behind the proxy, has none.
+ADMIN_HEADER = "Banyan-Admin"
+ADMIN_VERSION = "v1"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
 

@@ -13,6 +13,8 @@ import aiohttp
 import click
 from yarl import URL
 
+from proxy.admin.hosts import ADMIN_HEADER
+
 if TYPE_CHECKING:
     from proxy.config.addresses import Address
 
@@ -141,6 +143,8 @@ class AdminClient:
                     "GET" if sent is None else "POST", url, json=sent, allow_redirects=False
                 ) as answer,
             ):
+                if ADMIN_HEADER not in answer.headers:
+                    raise AdminError(_foreign(self.address, answer.status))
                 yield answer
         except TimeoutError:
             raise AdminError(
@@ -178,7 +182,8 @@ def _checked(address: str, status: int, body: dict[str, Any] | None) -> dict[str
 
 def _foreign(address: str, status: int) -> str:
     return (
-        f"What answers at {address} is not the admin API of Banyan (status {status}). {ELSEWHERE}"
+        f"What answers at {address} is not the admin API of Banyan (status {status}): the proxy's "
+        f"own port is another one. {ELSEWHERE}"
     )
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 from pytest_aiohttp.plugin import AiohttpServer
 
+from proxy.admin.hosts import ADMIN_HEADER
 from proxy.cli.check import command
 from proxy.config.jsonschema import json_schema_text
 from tests.config.samples import EXAMPLES, with_routes
@@ -118,7 +119,7 @@ async def test_what_is_in_force_is_compared(aiohttp_server: AiohttpServer, file:
             "missed": ["new"],
             "revert": None,
         }
-        return web.json_response({"routes": [named]})
+        return web.json_response({"routes": [named]}, headers={ADMIN_HEADER: "v1"})
 
     app = web.Application()
     app.router.add_get("/api/v1/routes", routes)

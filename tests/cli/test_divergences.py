@@ -16,6 +16,7 @@ from pytest_aiohttp.plugin import AiohttpServer
 
 from proxy.admin.app import make_app
 from proxy.admin.divergences import WholeDivergence
+from proxy.admin.hosts import ADMIN_HEADER
 from proxy.cli.divergences import SHOWN, command
 from proxy.core.divergences import Divergence, RecordedAnswer, SideRecord, signature
 from proxy.store.divergences import StoreBounds
@@ -283,7 +284,9 @@ async def test_an_export_that_breaks_off_leaves_no_file(
     aiohttp_server: AiohttpServer, tmp_path: Path
 ) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/x-ndjson", ADMIN_HEADER: "v1"}
+        )
         await response.prepare(request)
         await response.write(b'{"id": "d1"}\n{"id": ')
         assert request.transport is not None

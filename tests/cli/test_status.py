@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.console import Console
 
 from proxy.admin.app import make_app
 from proxy.admin.view import ConfigError
-from proxy.cli.adminclient import AdminClient, AdminError, admin_address
+from proxy.cli.adminclient import AdminError, admin_address
 from proxy.cli.status import DEFAULT_TOP, command, routes_table, select
 from proxy.core.messages import Counts
 from proxy.core.model import UNMATCHED
@@ -294,53 +293,6 @@ async def test_nothing_there_is_said_in_one_paragraph(server: TestServer, tmp_pa
         assert f"The admin API at {admin} cannot be reached" in result.stderr
         assert "Is banyan serve running" in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
-
-
-async def answer_with(aiohttp_server: AiohttpServer, respond: Callable[[], web.Response]) -> str:
-    async def handler(request: web.Request) -> web.Response:
-        return respond()
-
-    app = web.Application()
-    app.router.add_get("/{rest:.*}", handler)
-    return address(await aiohttp_server(app))
-
-
-@pytest.mark.parametrize(
-    "respond",
-    [
-        lambda: web.Response(text="<html>hello"),
-        lambda: web.Response(text="[1]", content_type="application/json"),
-        lambda: web.Response(status=302, headers={"Location": "/login"}),
-        lambda: web.Response(status=404, text='{"error": 1}', content_type="application/json"),
-    ],
-)
-async def test_another_server_at_that_address_is_recognised(
-    aiohttp_server: AiohttpServer, respond: Callable[[], web.Response]
-) -> None:
-    result = await invoke("--admin", await answer_with(aiohttp_server, respond))
-    assert result.exit_code == 1
-    assert "is not the admin API of Banyan" in result.stderr
-
-
-async def test_a_refusal_is_shown_in_its_own_words(aiohttp_server: AiohttpServer) -> None:
-    problem = '{"title": "Internal Server Error", "status": 500, "detail": "The log says why."}'
-    admin = await answer_with(aiohttp_server, lambda: web.Response(status=500, text=problem))
-    result = await invoke("--admin", admin)
-    assert result.exit_code == 1
-    assert "refuses (status 500): The log says why." in result.stderr
-
-
-async def test_a_server_that_never_answers_is_given_up() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        client = AdminClient(f"http://127.0.0.1:{port}", timeout_s=0.1)
-        with pytest.raises(AdminError, match=r"did not answer within 0\.1 s"):
-            await client.get("/api/v1/routes")
 
 
 def test_bad_usage_exits_2() -> None:
