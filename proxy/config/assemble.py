@@ -229,7 +229,7 @@ class _Table:
 def _ladder_problems(advance: Advance) -> Iterator[str]:
     phases = [step.phase for step in advance.steps]
     if not phases:
-        yield "has no steps; give it steps, such as [{shadow-read: 24h}, 10%, 50%, new-only]"
+        yield "has no steps; give it steps, such as [{shadow-read: 24h}, 0%, 50%, new-only]"
     for before, after in pairwise(phases):
         if after <= before:
             yield f"the step {after} comes after {before}; steps go forward, each only once"

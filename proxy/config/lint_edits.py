@@ -1,10 +1,13 @@
-"""What of an edit is unwise, seen from what is in force: for reloads, and `check --against`."""
+"""What of a change of phase is unwise: of an edit, seen from what is in force (for reloads, and
+`check --admin`), and of the steps of a ladder."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from proxy.config.findings import Finding, Position, bounded, finding
 from proxy.config.settings import Config
 from proxy.core.model import UNMATCHED, Phase, Route, Side
+from proxy.core.policy import Advance
 
 _ORDER = ("legacy-only", "shadow-read", "1% to 99%", "dual-write", "new-only")
 
@@ -57,14 +60,45 @@ def changes_for_restart(old: Config, new: Config) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def skipped_steps(route: Route, advance: Advance) -> Iterator[str]:
+    """What a ladder leaves out, in words: of each step from where the route is declared to be."""
+    steps = [step.phase for step in advance.steps if step.phase > route.phase]
+    for before, after in pairwise([route.phase, *steps]):
+        if _new_lacks_writes(route, before, after):
+            yield (
+                f"from {before} to {after} leaves out 0%: new has missed the writes made until "
+                "then, so the step is never taken; put 0% before it, where new gets every write "
+                "and is filled, or set accept_loss: true if that does not matter"
+            )
+        elif left_out := _left_out(before, after):
+            yield (
+                f"from {before} to {after} leaves out {left_out}, where trouble would show while "
+                "it is small; add such a step"
+            )
+
+
+def _new_lacks_writes(route: Route, before: Phase, after: Phase) -> bool:
+    """Whether new comes to answer without a phase in which it is only kept in step."""
+    has_writes = not route.methods or not route.safe_methods.issuperset(route.methods)
+    return (
+        before.progress < 0 < after.progress
+        and has_writes
+        and not route.split_writes
+        and not route.accept_loss
+    )
+
+
+def _left_out(before: Phase, after: Phase) -> str:
+    return " and ".join(_ORDER[_rank(before) + 1 : _rank(after)])
+
+
 def _phase_skipped(config: Config, route: Route, before: Phase) -> Iterator[Finding]:
-    left_out = _ORDER[_rank(before) + 1 : _rank(route.phase)]
-    if left_out:
+    if left_out := _left_out(before, route.phase):
         yield _finding(
             config,
             route,
             "PHASE_SKIPPED",
-            f"from {before} to {route.phase} leaves out {' and '.join(left_out)}, where trouble "
+            f"from {before} to {route.phase} leaves out {left_out}, where trouble "
             "would show while it is small; go there first",
         )
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from proxy.config.addresses import UnixAddress
 from proxy.config.findings import Finding
+from proxy.config.lint_edits import skipped_steps
+from proxy.config.lint_limits import lint_limits
 from proxy.config.lint_tables import lint_tables
 from proxy.config.places import Places
 from proxy.config.settings import Config
@@ -82,6 +84,7 @@ def lint_file(config: Config, value: Mapping[str, Any], places: Places) -> Itera
                 yield places.finding(code, ("backends", backend.name, *below), text)
     for code, below, text in _whole_file(config):
         yield places.finding(code, below, text)
+    yield from lint_limits(config.limits, places)
     yield from lint_tables(config, places)
 
 
@@ -336,6 +339,13 @@ def _unguarded_advance(view: View) -> Said:
         )
 
 
+def _skipping_advance(view: View) -> Said:
+    advance = view.config.advances[view.route.name]
+    if advance is not None:
+        for text in skipped_steps(view.route, advance):
+            yield "PHASE_SKIPPED", ("advance", "steps"), text
+
+
 def _backend_tls(backend: Backend) -> Said:
     secure = [url.startswith("https:") for url in backend.urls]
     if backend.tls is not None and not any(secure):
@@ -423,5 +433,6 @@ ROUTE_RULES: tuple[Callable[[View], Said], ...] = (
     _shadow_bounds,
     _override_open,
     _unguarded_advance,
+    _skipping_advance,
 )
 BACKEND_RULES: tuple[Callable[[Backend], Said], ...] = (_backend_tls,)
