@@ -17,7 +17,7 @@ import yaml
 
 from proxy.config.environment import interpolate
 from proxy.config.findings import Position
-from proxy.config.syntax import advice
+from proxy.config.syntax import advice, missing_space
 
 MAX_DEPTH = 40
 MAX_NODES = 500_000
@@ -256,14 +256,20 @@ def _malformed(text: str, error: yaml.MarkedYAMLError) -> MalformedError:
     context, begin = error.context or "", error.context_mark
     # What is not closed is at fault where it begins, not where the file ends; so is an alias.
     unclosed = "while parsing a flow" in context and mark is not None and _ends(text, mark.line)
+    is_no_key = context.endswith("scanning a simple key")
     if begin is not None and (
         unclosed
+        or is_no_key
         or "end of stream" in (error.problem or "")
         or context.endswith(("alias", "anchor"))
     ):
         mark = begin
     line, column = (mark.line, mark.column) if mark is not None else (0, 0)
     reason = error.problem or "not YAML"
+    if is_no_key or "mapping values are not allowed" in reason:
+        spaceless = missing_space(text, line, is_no_key)
+        if spaceless is not None:
+            return MalformedError("SYNTAX", Position(*spaceless[:2]), spaceless[2])
     if context.startswith("expected a single document"):
         reason = "a second document begins here; keep one, without ---"
     elif context:

@@ -8,6 +8,12 @@ _REFERENCE = re.compile(r"\$?\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+def empty_variables(text: str, taken: Mapping[str, str]) -> list[str]:
+    """The variables that this text names and that are set to nothing."""
+    names = [found[1] for found in _REFERENCE.finditer(text) if not found[0].startswith("$$")]
+    return [name for name in dict.fromkeys(names) if taken.get(name) == ""]
+
+
 def interpolate(text: str, env: Mapping[str, str], taken: dict[str, str]) -> tuple[str, list[str]]:
     """The text with every `${NAME}` replaced, and what is wrong with those that cannot be.
 

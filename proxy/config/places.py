@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.config.document import Document
+from proxy.config.environment import empty_variables
 from proxy.config.findings import Finding, finding
+from proxy.config.syntax import SECRET_KEYS
 
 SHOWN_LENGTH = 60
 
@@ -39,17 +41,17 @@ class Places:
             return "the mapping"
         if isinstance(value, list):
             return "the list"
-        if value is None or (loc and loc[0] == "alerts" and loc[-1] in SECRET_KEYS):
-            return "the value"
         written = self.document.written(loc)
+        empty = empty_variables(written, self.document.taken) if written is not None else []
+        why = (
+            f" ({' and '.join(empty)} is empty in the environment)"[:SHOWN_LENGTH] if empty else ""
+        )
+        if value is None or (loc and loc[0] == "alerts" and loc[-1] in SECRET_KEYS):
+            return f"the value{why}"
         text = written if written is not None else str(value)
         if len(text) > SHOWN_LENGTH:
             text = text[:SHOWN_LENGTH] + "..."
-        return f'"{text}"' if isinstance(value, str) else text
-
-
-# Of `alerts`: what may be a secret even where it is wrong. Errors are logged, and told to webhooks.
-SECRET_KEYS = ("url", "secret")
+        return (f'"{text}"' if isinstance(value, str) else text) + why
 
 
 def key_path(loc: Sequence[str | int]) -> str:

@@ -1,5 +1,6 @@
 """From pydantic's errors, and keys of routes that are none, to findings in our words."""
 
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
@@ -10,6 +11,9 @@ from proxy.config.findings import Finding
 from proxy.config.places import Places
 from proxy.config.routekey import parse_route_key
 from proxy.config.schema import FileModel
+
+# A key and its value that YAML takes for one text.
+_NO_SPACE = re.compile(r"[^\s:]+:[^\s:/].*", re.DOTALL)
 
 # pydantic's word for what a value should have been.
 _SHAPES = {
@@ -55,6 +59,8 @@ def _refusal(error: dict[str, Any], places: Places) -> Finding:
         text = _SHAPES[kind].format(keys=", ".join(legal_keys(loc)))
         if error["input"] is None:
             text = "is empty; give it a value or leave the key out"
+        elif isinstance(error["input"], str) and _NO_SPACE.fullmatch(error["input"]):
+            text += "; a space is missing behind its colon"
     elif kind == "too_short":
         text = f"is empty; it needs at least {context['min_length']}"
     elif kind == "too_long":
@@ -67,8 +73,12 @@ def _refusal(error: dict[str, Any], places: Places) -> Finding:
 
 def _unknown(loc: Sequence[str | int]) -> str:
     legal = legal_keys(loc[:-1])
-    near = get_close_matches(str(loc[-1])[:60], legal, n=1)
+    given = str(loc[-1])[:60]
+    near = get_close_matches(given, legal, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
+    name, _, value = given.partition(":")
+    if value and name in legal:
+        hint = f" (a space is missing behind {name}:)"
     return f"there is no such key{hint}; legal are {', '.join(legal)}"
 
 

@@ -18,6 +18,7 @@ MAX_KEY = 2048
 NAME_LENGTH = 64
 
 _KEY = re.compile(r"(?:(?P<methods>[^/\s]+) +)?(?P<host>[^/\s]*)(?P<path>/\S*)")
+_SCHEME = re.compile(r"(?:\S+ +)?([A-Za-z][A-Za-z0-9+.-]*://)")
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_-]+)*")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._]+")
 # Paths without parameters that are in canonical form as they are: most of a large table.
@@ -39,6 +40,8 @@ def parse_route_key(text: str) -> RouteKey:
     """The parts of a key. Raises ValueError with the rest of a sentence."""
     if len(text) > MAX_KEY:
         raise ValueError(f"is longer than {MAX_KEY} characters")
+    if scheme := _SCHEME.match(text):
+        raise ValueError(f"begins with {scheme[1][:20]}; leave that out, routes match any scheme")
     found = _KEY.fullmatch(text)
     if not found:
         if text.strip() != text or re.search(r", ", text):

@@ -295,7 +295,9 @@ def parse_sticky(value: object) -> Sticky:
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"is not a sticky key{hint}; legal is {legal}")
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"names no {kind} after the colon; legal is {legal}")
+        token = name.strip()
+        hint = f" (did you mean {kind}:{token}?)" if _TOKEN.fullmatch(token) else ""
+        raise ValueError(f"names no {kind} after the colon{hint}; legal is {legal}")
     return Sticky(kind, name)
 
 

@@ -134,7 +134,19 @@ def test_nesting_up_to_the_bound_is_legal() -> None:
         ("a: [1, 2", 1, 4, "opens here is not closed"),
         ("a: {b: 1\n", 1, 4, "opens here is not closed"),
         ("a: 1\n---\nb: 2", 2, 1, "second document"),
-        ("a: 1\nb 2\nc: 3", 3, 1, "colons"),
+        ("a: 1\nb 2\nc: 3", 2, 1, "colons"),
+        ("r:\n  /a: x\n  /b/*:x", 3, 3, "a space is missing behind /b/*:"),
+        ("r:\n  /a: x\n  /b/*:x\n  /c: x", 3, 3, "a space is missing behind /b/*:"),
+        ("r:\n  GET /b:x\n\n  /c: x", 2, 3, "a space is missing behind GET /b:"),
+        ("r:\n  b:http://h:1\n  /c: x", 2, 3, "a space is missing behind b:"),
+        ("r:\n- b:x\n  c: x", 2, 3, "a space is missing behind b:"),
+        ("r:\n  - a\n  -b\nc: x", 3, 3, "a space is missing behind the dash"),
+        ("r:\n  /a: x\n  http://h\n  /c: x", 3, 3, "colons"),
+        ("a: {sticky: cookie: x}", 1, 19, 'in quotes: sticky: "cookie:x"'),
+        ("a: {b: c: d, e: f}", 1, 9, 'in quotes: b: "c: d"'),
+        ("a: [b: c: d, e]", 1, 9, 'text in quotes: "b: c: d"'),
+        ("a: {secret: c: d, e: f}", 1, 14, 'in quotes: secret: "..."'),
+        ("secret: c: d", 1, 10, 'in quotes: secret: "..."'),
         ("a: \x01", 1, 4, "control characters"),
         ("%YAML 3.0\n---\na: 1", 1, 1, "incompatible"),
     ],
@@ -147,6 +159,15 @@ def test_a_syntax_error_says_where_and_what_to_write(
     assert refused.value.code == "SYNTAX"
     assert words in refused.value.text
     assert refused.value.position == Position(line, column)
+
+
+@pytest.mark.parametrize("text", ["a: 1\nsecret:hush\nb: 2", "secret:hush\nb: 2"])
+def test_a_value_without_its_space_is_not_told(text: str) -> None:
+    """Errors are logged, and sent to webhooks."""
+    with pytest.raises(MalformedError) as refused:
+        Document(text, {})
+    assert "behind secret:" in refused.value.text
+    assert "hush" not in refused.value.text
 
 
 def test_a_syntax_error_in_a_very_long_line_is_found_in_time() -> None:

@@ -201,6 +201,11 @@ def test_what_is_wrong_with_a_backend(backend: str, below: str, words: str) -> N
         ("GET,GET /a: 1%", "BAD_ROUTE_KEY", "routes.GET,GET /a", "GET twice"),
         ("CONNECT /a: 1%", "BAD_ROUTE_KEY", "routes.CONNECT /a", "never proxied"),
         ("a.com:80/a: 1%", "BAD_ROUTE_KEY", "routes.a.com:80/a", "a port behind its host"),
+        ("http://h/a: 1%", "BAD_ROUTE_KEY", "routes.http://h/a", "begins with http://"),
+        ("GET https://h:1/a: 1%", "BAD_ROUTE_KEY", "routes.GET https", "begins with https://"),
+        ("/a: {phase: 1%, sticky: 'cookie: x'}", "BAD_VALUE", "routes./a.st", "mean cookie:x?"),
+        ("/a: {phase: 1%, serve:new}", "UNKNOWN_KEY", "routes./a.serve:new", "behind serve:"),
+        ("/b/*:legacy-only", "BAD_VALUE", "routes", "a space is missing behind its colon"),
         ("'*.com/a': 1%", "BAD_ROUTE_KEY", "routes.*.com/a", "* in its host"),
         ("b\u00fccher.de/a: 1%", "BAD_ROUTE_KEY", "routes.b\u00fccher.de/a", "xn--"),
         ("-a.com/a: 1%", "BAD_ROUTE_KEY", "routes.-a.com/a", "no valid host"),
@@ -230,6 +235,20 @@ def test_an_unknown_backend_is_said_where_it_can_be_put_right() -> None:
     [found] = findings_of("backends: {old: 'http://a:1', new: 'http://b:1'}\nroutes: {/x: 1%}")
     assert (found.code, found.key_path, found.line) == ("UNKNOWN_BACKEND", "backends", 1)
     assert "legal are old, new" in found.text
+
+
+@pytest.mark.parametrize("value", ["'${E}'", "${E}", "http://${E}", "http://${E}:${E}"])
+def test_a_variable_that_is_set_to_nothing_is_named(value: str) -> None:
+    text = f"backends:\n  legacy: {value}\n  new: 'http://b:1'\nroutes: {{}}"
+    [found] = loaded(text, {"E": "", "F": ""}).findings
+    assert (found.code, found.key_path) == ("BAD_VALUE", "backends.legacy")
+    assert "(E is empty in the environment)" in found.text
+
+
+def test_a_variable_that_is_set_is_not_called_empty() -> None:
+    text = "backends: {legacy: '${F}$${E}', new: 'http://b:1'}\nroutes: {}"
+    [found] = loaded(text, {"E": "", "F": "x"}).findings
+    assert "empty" not in found.text
 
 
 def test_several_errors_are_reported_together_in_the_order_of_the_file() -> None:
