@@ -167,6 +167,8 @@ def request_lines(
                 or (name == b"tracestate" and not trace.parent)
                 or (not peer.trusted and name.startswith(_SAID_BY_PROXIES))
                 or name == b"x-forwarded-for"
+                # A 1.0 client cannot mean it (RFC 9110 §10.1.1), and we forward in HTTP/1.1.
+                or (name == b"expect" and head.minor == 0)
                 # A look-alike: CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`.
                 or b"_" in name
             ):
@@ -290,8 +292,12 @@ def response_bytes(
         or (name == b"content-length" and head.status == 204)
     ]
     connection = special.get(b"connection")
-    if connection is not None:
-        cut += _line_spans(head, _named_by(connection))
+    named = set() if connection is None else _named_by(connection)
+    if client_minor == 0:
+        # It announces what a 1.0 client does not get.
+        named.add(b"trailer")
+    if named:
+        cut += _line_spans(head, named)
     status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
     out = [status_line, _without(head.raw, head.lines_at, len(head.raw) - 2, cut)]
     if not head.plain and b"date" not in special:

@@ -132,12 +132,13 @@ _FIELD_LINES: Final = re.compile(_LINES)
 # bytes; the leading line end is a literal prefix, by which the engine skips from line to line.
 _RARE_REQUEST_NAMES: Final = (
     rb"con(?:nection|tent-length)|t(?:ransfer-encoding|e|race(?:parent|state))|keep-alive"
-    rb"|proxy-(?:connection|authorization)|upgrade|expect|x[-_](?:forwarded[-_][a-z0-9_-]++"
+    rb"|proxy-(?:connection|auth(?:orization|enticate))|upgrade|expect|x[-_](?:forwarded[-_][a-z0-9_-]++"
     rb"|real[-_]ip|original[-_][a-z0-9_-]++|rewrite[-_]url|request[-_]id)|forwarded|banyan[-_]role"
     rb"|http2-settings"
 )
 _RARE_RESPONSE_NAMES: Final = (
-    rb"connection|transfer-encoding|keep-alive|upgrade|proxy-(?:connection|authenticate)"
+    rb"connection|t(?:ransfer-encoding|e)|keep-alive|upgrade"
+    rb"|proxy-(?:connection|auth(?:orization|enticate))"
 )
 _REQUEST_SPECIAL: Final = re.compile(rb"\n(host|" + _RARE_REQUEST_NAMES + rb"):")
 _RESPONSE_SPECIAL: Final = re.compile(rb"\n(content-length|date|" + _RARE_RESPONSE_NAMES + rb"):")
@@ -202,7 +203,7 @@ def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Ref
         if any(name == b"transfer-encoding" and b"\t" in head[at:end] for name, at, end in spans):
             return Refusal(400, "ambiguous_framing", "a tab beside the transfer coding")
         if special[b"transfer-encoding"].lower() != b"chunked":
-            return Refusal(501, "transfer_coding", "the only transfer coding known is chunked")
+            return _bad_coding(special[b"transfer-encoding"])
         framing = CHUNKED
     elif b"content-length" in special:
         digits = special[b"content-length"]
@@ -310,6 +311,14 @@ def _special(
             special[name] = value
         spans.append((name, start + 1, end))
     return special, spans
+
+
+def _bad_coding(value: bytes) -> Refusal:
+    """Where the body ends is not known unless chunked is the last coding, once (RFC 9112 §6.3)."""
+    *before, last = list_members(value) or [b""]
+    if before and last == b"chunked" and last not in before:
+        return Refusal(501, "transfer_coding", "the only transfer coding known is chunked")
+    return Refusal(400, "transfer_coding", "the last transfer coding is not chunked, once")
 
 
 def _keeps_alive(connection: bytes, minor: int) -> bool:

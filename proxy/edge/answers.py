@@ -20,6 +20,8 @@ FAILURE_STATUS = {
 }
 # Statuses whose cause passes: the client may come again after so many seconds.
 RETRY_AFTER_S = 1
+# Phrases that RFC 9110 has changed, and this Python may not know yet.
+_TITLES = {413: "Content Too Large", 414: "URI Too Long"}
 
 
 class HttpDate:
@@ -54,7 +56,7 @@ def problem(
 ) -> bytes:
     """A whole response. `code` is a stable word for machines, `detail` a sentence for people."""
     try:
-        title = HTTPStatus(status).phrase
+        title = _TITLES.get(status) or HTTPStatus(status).phrase
     except ValueError:
         title = "Error"
     content = json.dumps(

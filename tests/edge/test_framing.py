@@ -122,11 +122,14 @@ async def test_response_trailers_reach_the_client(proxy: Proxy) -> None:
 
 async def test_response_trailers_are_dropped_for_an_http_1_0_client(proxy: Proxy) -> None:
     proxy.legacy.handler = sending(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 42\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        b"3\r\nabc\r\n0\r\nX-Sum: 42\r\n\r\n"
     )
     await proxy.serve(route("/*"))
     async with await proxy.connect() as client:
-        assert (await client.ask(b"GET / HTTP/1.0\r\n\r\n")).body == b"abc"
+        response = await client.ask(b"GET / HTTP/1.0\r\n\r\n")
+    assert response.body == b"abc"
+    assert response.header("trailer") is None
 
 
 BODILESS = {
@@ -312,6 +315,8 @@ async def test_an_http_1_0_client_gets_no_100(proxy: Proxy) -> None:
         response = await client.response()
         assert response.interim == []
         assert response.body == b"legacy PUT / 5"
+    # It is ignored (RFC 9110 §10.1.1): forwarded in HTTP/1.1 a backend would act on it.
+    assert proxy.legacy.calls[0].header("expect") is None
 
 
 async def test_an_unknown_expectation_is_refused_or_passed_on(proxy: Proxy) -> None:

@@ -60,6 +60,7 @@ async def test_hop_by_hop_request_headers_are_removed(proxy: Proxy) -> None:
             "Keep-Alive: timeout=5",
             "Proxy-Connection: keep-alive",
             "Proxy-Authorization: Basic eDp5",
+            "Proxy-Authenticate: Basic",
             "TE: gzip",
             "HTTP2-Settings: abc",
             "Upgrade: h2c",
@@ -70,7 +71,8 @@ async def test_hop_by_hop_request_headers_are_removed(proxy: Proxy) -> None:
         )
     call = proxy.legacy.calls[0]
     gone = ("connection", "keep-alive", "proxy-connection", "proxy-authorization", "te")
-    for name in (*gone, "http2-settings", "upgrade", "x-secret", "x-other"):
+    more = ("proxy-authenticate", "http2-settings", "upgrade", "x-secret", "x-other")
+    for name in (*gone, *more):
         assert call.headers_named(name) == [], name
     assert call.header("x-kept") == b"4"
 
@@ -79,14 +81,30 @@ async def test_hop_by_hop_response_headers_are_removed(proxy: Proxy) -> None:
     proxy.legacy.handler = sending(
         b"HTTP/1.1 200 OK\r\nConnection: X-Secret\r\nKeep-Alive: timeout=5\r\nX-Secret: 1\r\n"
         b"Proxy-Authenticate: Basic\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nX-Kept: 2\r\n"
+        b"Proxy-Authorization: y\r\nTE: trailers\r\n"
         b"Content-Length: 2\r\n\r\nok"
     )
     await proxy.serve(route("/*"))
     async with await proxy.connect() as client:
         response = await client.get("/")
-    for name in ("keep-alive", "x-secret", "proxy-connection", "upgrade", "connection"):
+    gone = ("keep-alive", "x-secret", "proxy-connection", "upgrade", "connection", "te")
+    for name in (*gone, "proxy-authenticate", "proxy-authorization"):
         assert response.headers_named(name) == [], name
     assert response.header("x-kept") == b"2"
+
+
+@pytest.mark.parametrize("line", ["Proxy-Authenticate: y", "Proxy-Authorization: y", "TE: gzip"])
+async def test_a_hop_by_hop_header_alone_is_removed_in_both_directions(
+    proxy: Proxy, line: str
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nDate: x\r\n{line}\r\nContent-Length: 2\r\n\r\nok"
+    proxy.legacy.handler = sending(head.encode())
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.get("/", line)
+    name = line.partition(":")[0]
+    assert response.headers_named(name) == []
+    assert proxy.legacy.calls[0].headers_named(name) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Each limit, its status, and the problem+json that says so."""
 
 import asyncio
+import json
 import socket
 import time
 
@@ -48,6 +49,19 @@ async def test_414_for_a_target_that_is_too_long(proxy: Proxy, complete: bool) -
         end = b" HTTP/1.1\r\nHost: a\r\n\r\n" if complete else b""
         client.write(b"GET /" + b"b" * 2000 + end)
         await refused(client, 414)
+
+
+async def test_a_problem_has_the_title_of_rfc_9110(proxy: Proxy) -> None:
+    """Those of Python 3.11 and 3.12 are of RFC 2616."""
+    await proxy.serve(route("/*"), limits=Limits(header_bytes=1000, request_body_bytes=10))
+    for request, title in (
+        (b"GET /" + b"b" * 2000, "URI Too Long"),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", "Content Too Large"),
+    ):
+        async with await proxy.connect() as client:
+            response = await client.ask(request)
+        assert json.loads(response.body)["title"] == title
+        assert response.line.endswith(title.encode())
 
 
 async def test_a_head_of_64_kib_passes(proxy: Proxy) -> None:

@@ -97,7 +97,6 @@ def _codings() -> list[Probe]:
         "xchunked": b"xchunked",
         "gzip": b"gzip",
         "identity": b"identity",
-        "gzip, chunked": b"gzip, chunked",
         "chunked, gzip": b"chunked, gzip",
         "chunked, identity": b"chunked, identity",
         "chunked, chunked": b"chunked, chunked",
@@ -118,12 +117,18 @@ def _codings() -> list[Probe]:
         Probe(
             f"Transfer-Encoding: {name}",
             _post(b"Transfer-Encoding: %b\r\n" % value, chunked),
-            501,
+            400,
             "transfer_coding",
         )
         for name, value in unknown.items()
     ]
     probes += [
+        Probe(
+            "Transfer-Encoding: gzip, chunked",
+            _post(b"Transfer-Encoding: gzip, chunked\r\n", chunked),
+            501,
+            "transfer_coding",
+        ),
         Probe(
             "two Transfer-Encodings, same",
             _post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked),
