@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import click
 
 from proxy.cli.options import admin_option, config_option
 
+STANDARD_INPUT = Path("-")
+
 EXAMPLES = """
 Examples:
 
 \b
   banyan check
   banyan check new-routes.yaml --json
+  helm template . | yq .data.routes | banyan check -
   banyan check --admin http://127.0.0.1:9090     also what the edit would skip or lose
   banyan check --schema > routes.schema.json     for editors
 """
@@ -41,18 +45,26 @@ def command(
 ) -> None:
     """Validate and lint a configuration without serving it.
 
-    Prints FILE:LINE:COL: error|warning CODE: text. An error would refuse the file, a warning
-    would not. Exits 0 if there is nothing to say, 1 if there are findings.
+    FILE may be - for standard input. Prints FILE:LINE:COL: error|warning CODE: text. An error
+    would refuse the file, a warning would not. Exits 0 if there is nothing to say, 1 if there are
+    findings.
     """
     # Here, since reading the schema takes longer than a usage error should.
-    from proxy.config import load
+    from proxy.config import load, load_bytes
     from proxy.config.jsonschema import json_schema_text
 
     if schema:
         click.echo(json_schema_text(), nl=False)
         return
     path = file or config_path
-    loaded = load(path, os.environ)
+    if path == STANDARD_INPUT:
+        from proxy.config.source import MAX_FILE_BYTES
+
+        # One byte more than is legal, never all of it.
+        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        loaded = load_bytes(data, path, os.environ)
+    else:
+        loaded = load(path, os.environ)
     findings = list(loaded.findings)
     config = loaded.config
     if config is not None and admin is not None:
@@ -62,13 +74,13 @@ def command(
     errors = sum(each.severity == "error" for each in findings)
     routes = None if config is None else len(config.routes) - 1
     if as_json:
-        data = {
+        said = {
             "file": str(path),
             "ok": config is not None,
             "routes": routes,
             "findings": [asdict(each) for each in findings],
         }
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
     else:
         for each in findings:
             click.echo(str(each))
@@ -78,7 +90,7 @@ def command(
 
 
 def _summary(path: Path, errors: int, warnings: int, routes: int | None) -> str:
-    name = click.format_filename(path)
+    name = "Standard input" if path == STANDARD_INPUT else click.format_filename(path)
     if errors:
         return f"{name} would be refused: {_count(errors, 'error')}, {_count(warnings, 'warning')}."
     rest = f"{_count(warnings, 'warning')}." if warnings else "nothing to object."

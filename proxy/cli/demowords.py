@@ -26,6 +26,9 @@ UNTOLD_EVENTS = frozenset(
     }
 )
 
+# What a comparison came to, and the heading of its column.
+COMPARED = {"equal": "equal", "divergent": "differ", "noise": "noise"}
+
 _SAMPLE = re.compile(r"(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -149,17 +152,21 @@ def figures_of(metrics: str) -> Figures:
 
 
 def summary_table(found: Figures, routes: Sequence[Mapping[str, Any]]) -> Table:
-    """What each side was asked, by route and phase; comparisons are those of the whole route."""
+    """What each side was asked, by route and phase; comparisons are those of the whole route.
+
+    Those that came to no result (both sides failed) are not among them.
+    """
     table = Table(box=SIMPLE_HEAD, show_edge=False, title="What was done", title_justify="left")
     for heading in ("Route", "Phase"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("Legacy", "errors", "New", "errors", "Compared", "equal", "differ"):
+    for heading in ("Legacy", "errors", "New", "errors", "Compared", *COMPARED.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     for route in routes:
         name = route["name"]
         phases = list(dict.fromkeys(cell.phase for cell in found.exchanges if cell.route == name))
         compared = {result: n for (of, result), n in found.comparisons.items() if of == name}
-        results = [sum(compared.values()), compared.get("equal", 0), compared.get("divergent", 0)]
+        results = [compared.get(result, 0) for result in COMPARED]
+        results.insert(0, sum(results))
         for phase in phases:
             asked: list[str] = []
             for side in ("legacy", "new"):

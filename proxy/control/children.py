@@ -35,6 +35,7 @@ class Child:
         self.name = name
         self.restart_at: float | None = 0.0  # None while it runs, or is to stay down
         self.is_told_to_stop = False
+        self.is_killed = False  # by us
         self.failures = 0  # early deaths in a row
         # What is installed, whatever stands in the working directory.
         self._command = [sys.executable, "-P", "-m", module, *arguments]
@@ -72,7 +73,7 @@ class Child:
         self.failures = 0 if lived_s >= HEALTHY_AFTER_S else self.failures + 1
         if not self.is_told_to_stop:
             self.restart_at = now + back_off_s(self.failures)
-        return exit_reason(code)
+        return exit_reason(code, by_us=self.is_killed)
 
     def start_failed(self, now: float) -> None:
         """The system could not start it: try again later."""
@@ -87,6 +88,7 @@ class Child:
     def send(self, signum: signal.Signals) -> None:
         """Send it a signal, if it runs. It is not reaped elsewhere, so the pid is still its own."""
         if self._process:
+            self.is_killed |= signum is signal.SIGKILL
             os.kill(self._process.pid, signum)
 
 
@@ -96,15 +98,17 @@ def back_off_s(failures: int) -> float:
     return min(FIRST_BACK_OFF_S * 2.0**doublings, LONGEST_BACK_OFF_S)
 
 
-def exit_reason(code: int) -> str:
-    """An exit code (negative: a signal) in the words of a log line."""
+def exit_reason(code: int, *, by_us: bool = False) -> str:
+    """An exit code (negative: a signal, that was sent `by_us` if it is SIGKILL) in words."""
     if code >= 0:
         return f"exited with {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    hint = ""
+    if name == "SIGKILL":
+        hint = " (since the drain was cut short)" if by_us else " (out of memory?)"
     return f"was killed by {name}{hint}"
 
 

@@ -55,6 +55,24 @@ def test_warnings_are_findings_too(file: Path) -> None:
     assert run(str(file), "--warnings-ok").exit_code == 0
 
 
+def test_a_dash_is_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fine = CliRunner().invoke(command, ["-"], input=with_routes("/a: shadow-read"))
+    assert (fine.exit_code, fine.stdout) == (
+        0,
+        "Standard input is valid: 1 route, nothing to object.\n",
+    )
+    wrong = CliRunner().invoke(command, ["-"], input=with_routes("/a: nonsense"))
+    assert wrong.exit_code == 1
+    assert wrong.stdout.startswith("-:4:7: error BAD_VALUE: routes./a: ")
+    assert "Standard input would be refused" in wrong.stderr
+    # Files that it names are looked for here.
+    (tmp_path / "ca.pem").write_text("none")
+    tls = "backends: {legacy: {url: 'https://h', tls: {ca: ca.pem}}, new: 'http://n'}\nroutes: {}"
+    assert "BAD_FILE" in CliRunner().invoke(command, ["-"], input=tls).stdout
+    assert CliRunner().invoke(command, ["-"], input="#" * ((4 << 20) + 1)).exit_code == 1
+
+
 def test_warnings_ok_does_not_excuse_errors(file: Path) -> None:
     file.write_text("")
     assert run(str(file), "--warnings-ok").exit_code == 1

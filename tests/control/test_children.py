@@ -27,6 +27,16 @@ def test_a_death_is_told_in_words(code: int, said: str) -> None:
     assert exit_reason(code) == said
 
 
+def test_a_child_that_we_kill_has_not_run_out_of_memory() -> None:
+    child = Child("worker 0", "http.server", ["--bind", "127.0.0.1", "0"], [])
+    child.start(0.0)
+    assert child.pid is not None
+    child.stay_down()
+    child.send(signal.SIGKILL)
+    _, status = os.waitpid(child.pid, 0)
+    assert child.ended(status, 1.0) == "was killed by SIGKILL (since the drain was cut short)"
+
+
 def test_a_child_that_keeps_dying_early_waits_longer_and_a_long_life_forgives() -> None:
     child = Child("worker 0", "proxy.no_such_module", [], [])
     now, waits = 0.0, []

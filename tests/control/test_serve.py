@@ -267,6 +267,8 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         serving.signal(signal.SIGINT)
         assert await serving.exit_code() == 1
         assert serving.said("drain cut short", by_signal=True)
+        why = "was killed by SIGKILL (since the drain was cut short)"
+        assert serving.said("child ended", child="worker 0", reason=why)
         gate.open()
 
 

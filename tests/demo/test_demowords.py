@@ -115,6 +115,8 @@ banyan_requests_total{route="a",phase="25%",side="new",code="reset"} 1
 banyan_requests_total{route="a",phase="50%",side="new",code="404"} 3
 banyan_comparisons_total{route="a",result="equal"} 4
 banyan_comparisons_total{route="a",result="divergent"} 2
+banyan_comparisons_total{route="a",result="noise"} 5
+banyan_comparisons_total{route="a",result="both_failed"} 1
 banyan_config_generation 2
 """
 
@@ -124,7 +126,9 @@ def test_the_figures_are_those_of_the_metrics() -> None:
     assert found.client_requests == 15
     assert found.exchanges[Cell("a", "25%", "new")] == 9
     assert found.errors == Counter({Cell("a", "25%", "new"): 3})
-    assert found.comparisons == Counter({("a", "equal"): 4, ("a", "divergent"): 2})
+    assert found.comparisons == Counter(
+        {("a", "equal"): 4, ("a", "divergent"): 2, ("a", "noise"): 5, ("a", "both_failed"): 1}
+    )
 
 
 def test_the_summary_has_a_row_for_each_phase_a_route_was_in() -> None:
@@ -133,7 +137,7 @@ def test_the_summary_has_a_row_for_each_phase_a_route_was_in() -> None:
     rows = [line.split() for line in console.export_text().splitlines() if line.startswith(" a ")]
     assert rows == [
         ["a", "25%", "9", "0", "9", "3"],
-        ["a", "50%", "0", "0", "3", "0", "6", "4", "2"],
+        ["a", "50%", "0", "0", "3", "0", "11", "4", "2", "5"],
     ]
 
 
