@@ -1,6 +1,6 @@
 """Two answers as a whole: the ladder, each rung only where the one before found a difference.
 
-1. Status and compared headers; the bodies byte by byte, as they were sent.
+1. Status and compared headers; the bodies byte by byte, as they were sent and are to be read.
 2. Content coding and charset undone, the content read by its type, equal under the rules.
 3. What differs, pruned to the places: `values`, and DeepDiff where items have to be matched.
 
@@ -56,7 +56,7 @@ def compare(legacy: Answer, new: Answer, rules: CompiledRules, method: str = "GE
         *compare_headers(legacy.headers, new.headers, rules),
     ]
     name, truncated, detail = "", False, ""
-    if method != "HEAD" and legacy.body != new.body and not rules.ignores(()):
+    if method != "HEAD" and not _same_bytes(legacy, new) and not rules.ignores(()):
         name, bodies = _compare_bodies(legacy, new, rules)
         found += bodies.differences
         truncated, detail = bodies.truncated, bodies.detail
@@ -80,7 +80,17 @@ def content_of(answer: Answer, with_: str = "auto") -> Content:
     if kind == content.BINARY:
         return Content(kind, decoded.data)
     text = decode_text(content_type, decoded.data)
-    return Content(kind, decoded.data, text.text, text.problem)
+    # The parts of a multipart body are read one by one: as a whole it need not be a text.
+    problem = "" if kind == content.MULTIPART else text.problem
+    return Content(kind, decoded.data, text.text, problem)
+
+
+def _same_bytes(legacy: Answer, new: Answer) -> bool:
+    """Whether both are the same to every client: the same bytes, to be read in the same way."""
+    return legacy.body == new.body and all(
+        all_of(legacy.headers, name) == all_of(new.headers, name)
+        for name in ("content-encoding", "content-type")
+    )
 
 
 def _compare_bodies(legacy: Answer, new: Answer, rules: CompiledRules) -> tuple[str, Found]:
@@ -96,7 +106,8 @@ def _compare_contents(
     rules: CompiledRules,
     depth: int,
 ) -> tuple[str, Found]:
-    if one.data == other.data and one.problem == other.problem:
+    is_same = one.data == other.data and one.text == other.text
+    if is_same and one.problem == other.problem and content.MULTIPART not in (one.kind, other.kind):
         return one.kind, Found()
     if one.problem != other.problem:
         coding = _of_both(one.problem, other.problem)
@@ -178,7 +189,12 @@ def _compare_multipart(
     """Part by part in their order, each by its own type."""
     before = load_multipart(first(legacy.headers, "content-type"), one.data)
     after = load_multipart(first(new.headers, "content-type"), other.data)
-    if isinstance(before, Unreadable) or isinstance(after, Unreadable) or depth >= MAX_PART_DEPTH:
+    if isinstance(before, Unreadable) or isinstance(after, Unreadable):
+        reasons = [each.reason if isinstance(each, Unreadable) else "" for each in (before, after)]
+        if reasons[0] != reasons[1]:
+            return Found((_of_both(*reasons),))
+        return compare_binary(one.data, other.data)
+    if depth >= MAX_PART_DEPTH:
         return compare_binary(one.data, other.data)
     found: list[Difference] = []
     truncated, detail = False, ""

@@ -94,9 +94,12 @@ class Service:
             Rewrite.parse(route.path, route.rewrite) if route.rewrite is not None else None
         )
         self.compared: re.Pattern[bytes] | None = None
-        if route.compare is not None and route.compare.headers:
+        if route.compare is not None:
+            # The same bytes, said to be of another coding or type, are not the same to a client.
+            headers = {name.lower() for name in route.compare.headers}
             names = b"|".join(
-                re.escape(name.lower().encode("latin-1")) for name in route.compare.headers
+                re.escape(name.encode("latin-1"))
+                for name in sorted(headers | {"content-encoding", "content-type"})
             )
             self.compared = re.compile(rb"\n(" + names + rb"):([^\r]*)", re.IGNORECASE)
         # The sides that get a request line, a Host and header lines as the client sent them.

@@ -27,6 +27,9 @@ DIFFERENCES = {
     "content type": (replying(b'{"a": 1}', "200 OK", "Content-Type: text/plain"), False),
     "location": (
         replying(b'{"a": 1}', "200 OK", "Content-Type: application/json", "Location: /x"), False),
+    "content coding": (
+        replying(b'{"a": 1}', "200 OK", "Content-Type: application/json",
+                 "Content-Encoding: gzip"), False),
     "chunked": (
         sending(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n5\r\n\": 1}\r\n0\r\n\r\n"), True),
@@ -64,6 +67,15 @@ async def test_a_server_error_of_new_differs_and_one_of_legacy_says_nothing(
         await client.get("/")
     await proxy.reported(lambda totals: totals.skipped == {"/*|legacy_failed": 1})
     assert [each.equal for each in proxy.worker.totals.observations] == [False, None]
+
+
+async def test_how_the_bytes_are_to_be_read_is_compared_without_any_header(proxy: Proxy) -> None:
+    proxy.legacy.handler = SAME
+    proxy.new.handler = replying(b'{"a": 1}', "200 OK", "Content-Encoding: gzip", "Location: /x")
+    await proxy.serve(route("/*", "shadow-read", compare=Compare(headers=())))
+    async with await proxy.connect() as client:
+        await client.get("/")
+    await proxy.reported(lambda totals: totals.comparisons == {"/*|differing": 1})
 
 
 async def test_status_may_be_compared_by_class(proxy: Proxy) -> None:
