@@ -23,7 +23,6 @@ _TYPES: Final = {
     "application/xml": XML,
     "text/xml": XML,
     "text/html": HTML,
-    "application/xhtml+xml": HTML,
     "application/x-www-form-urlencoded": FORM,
     "application/javascript": TEXT,
     "application/graphql": TEXT,

@@ -7,31 +7,37 @@ names of what it holds in their order, where that is more than one thing. So
 lost but what never matters: the order of attributes, and how much white space there is.
 """
 
-from collections import Counter
-from collections.abc import Collection
+import re
 from typing import Any, Final
 
 MAX_ELEMENTS: Final = 100_000
 MAX_DEPTH: Final = 500
 
+# What markup calls white space. A no-break space and those of other scripts are characters.
+_SPACES: Final = " \t\n\f\r"
+_MANY_SPACES: Final = re.compile(f"[{_SPACES}]+")
+
 
 class Elements:
-    """Builds such a tree from the events of a parser.
+    """Builds such a tree from the events of a parser."""
 
-    In the elements whose names are `verbatim`, white space is kept as it is.
-    """
-
-    def __init__(self, verbatim: Collection[str] = ()) -> None:
+    def __init__(self) -> None:
         self.root: dict[str, Any] = {}
         self.cut = False  # there are more elements, or they nest deeper, than is looked at
-        self._verbatim = verbatim
-        self._open: list[tuple[str, dict[str, Any]]] = [("", self.root)]
-        self._names: Counter[str] = Counter()  # of what is open
+        # What is open: each with whether its white space is kept as it is.
+        self._open: list[tuple[dict[str, Any], bool]] = [(self.root, False)]
         self._pending: list[str] = []
         self._count = 0
 
-    def start(self, name: str, attributes: dict[str, Any], *, is_void: bool = False) -> None:
-        """An element begins."""
+    def start(
+        self,
+        name: str,
+        attributes: dict[str, Any],
+        *,
+        is_void: bool = False,
+        verbatim: bool | None = None,
+    ) -> None:
+        """An element begins. `verbatim`: whether its white space counts; None as around it."""
         self._end_text()
         self._count += 1
         if self._count > MAX_ELEMENTS or len(self._open) > MAX_DEPTH:
@@ -41,43 +47,41 @@ class Elements:
         element: dict[str, Any] = {f"@{key}": value for key, value in attributes.items()}
         self._add(name, element)
         if not is_void:
-            self._open.append((name, element))
-            self._names[name] += 1
+            self._open.append((element, self._open[-1][1] if verbatim is None else verbatim))
 
-    def end(self, name: str) -> None:
-        """The innermost element of that name ends, with all that is open inside it."""
+    def end(self) -> None:
+        """The innermost element ends."""
         self._end_text()
-        if self.cut or not self._names[name]:
-            return
-        closed = ""
-        while closed != name:
-            closed, element = self._open.pop()
-            self._names[closed] -= 1
-            _finish(element)
+        if not self.cut:
+            _finish(self._open.pop()[0])
 
     def text(self, data: str) -> None:
         """A piece of text."""
         if not self.cut:
             self._pending.append(data)
 
+    def note(self, name: str, value: Any) -> None:
+        """Something else of the innermost element that counts."""
+        self._open[-1][0][name] = value
+
     def finish(self) -> dict[str, Any]:
         """The whole tree."""
         self._end_text()
         while self._open:
-            _finish(self._open.pop()[1])
+            _finish(self._open.pop()[0])
         return self.root
 
     def _end_text(self) -> None:
         if not self._pending:
             return
         text, self._pending = "".join(self._pending), []
-        if self._open[-1][0] not in self._verbatim:
-            text = " ".join(text.split())
-        if text.strip():
+        if not self._open[-1][1]:
+            text = _MANY_SPACES.sub(" ", text).strip(" ")
+        if text:
             self._add("#text", text)
 
     def _add(self, name: str, value: Any) -> None:
-        inside = self._open[-1][1]
+        inside = self._open[-1][0]
         inside.setdefault(name, []).append(value)
         inside.setdefault("#order", []).append(name)
 

@@ -1,9 +1,12 @@
 """XML as a tree of elements, read without anything that a document could have fetched or grown.
 
-Prefixes do not matter, namespaces do: an element of a namespace is `{uri}name`, but where the whole
-document has only one namespace the name alone. Comments and processing instructions do not count.
+Prefixes do not matter, namespaces do: an element of a namespace is `{uri}name`. Where the whole
+document has only one namespace, it stands once under `#namespace` beside the root element, and
+elements have their names alone. An entity that only a DTD elsewhere declares is an empty element
+`&name;`. Comments and processing instructions do not count.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.parsers import expat
@@ -11,6 +14,12 @@ from xml.parsers import expat
 from comparators.elements import Elements
 
 SEPARATOR: Final = "\x1f"  # no XML name holds it
+
+_SPACE: Final = f"http://www.w3.org/XML/1998/namespace{SEPARATOR}space"
+_XHTML: Final = f"http://www.w3.org/1999/xhtml{SEPARATOR}"
+_VERBATIM: Final = frozenset(_XHTML + name for name in ("pre", "textarea", "script", "style"))
+_TAG = re.compile(rb"""<(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>""")
+_REFERENCE = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);|#)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,40 +38,65 @@ class NotXml:
 
 
 class _RefusedError(Exception):
-    """The document declares entities: they can grow without bound, or fetch."""
+    """Entities are declared, which can grow without bound or fetch, or cannot be told apart."""
 
 
 def load_xml(text: str) -> Xml | NotXml:
     """The tree of a document. Never raises."""
+    # What it declares of its encoding is done: this is text already.
+    data = text.encode("utf-8", "surrogatepass")
     elements = Elements()
     parser = expat.ParserCreate(encoding="utf-8", namespace_separator=SEPARATOR)
     parser.buffer_text = True
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     namespaces: set[str] = set()
+    has_doctype = False
+
+    def declare(*_: object) -> None:
+        nonlocal has_doctype
+        has_doctype = True
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        uri, _, _ = name.rpartition(SEPARATOR)
-        namespaces.add(uri)
-        elements.start(name, attributes)
+        if has_doctype and _refers_in_a_tag(data, parser.CurrentByteIndex):
+            raise _RefusedError("an attribute refers to an entity that is declared elsewhere")
+        namespaces.add(name.rpartition(SEPARATOR)[0])
+        space = attributes.get(_SPACE)
+        verbatim = True if space == "preserve" or name in _VERBATIM else None
+        elements.start(name, attributes, verbatim=False if space == "default" else verbatim)
+
+    def skip(name: str, is_of_the_dtd: bool) -> None:
+        if not is_of_the_dtd:
+            elements.start(f"&{name};", {}, is_void=True)
 
     def refuse(*_: object) -> int:
-        raise _RefusedError
+        raise _RefusedError("it declares entities, which are not expanded")
 
+    parser.StartDoctypeDeclHandler = declare
     parser.StartElementHandler = start
-    parser.EndElementHandler = elements.end
+    parser.EndElementHandler = lambda _: elements.end()
     parser.CharacterDataHandler = elements.text
+    parser.SkippedEntityHandler = skip
     parser.EntityDeclHandler = refuse
     parser.ExternalEntityRefHandler = refuse
     try:
-        # What it declares of its encoding is done: this is text already.
-        parser.Parse(text.encode("utf-8", "surrogatepass"), True)
-    except _RefusedError:
-        return NotXml("it declares entities, which are not expanded")
+        parser.Parse(data, True)
+    except _RefusedError as refused:
+        return NotXml(str(refused))
     except (expat.ExpatError, ValueError, UnicodeError) as error:
         return NotXml(str(error))
-    tree = elements.finish()
-    one_namespace = len(namespaces) == 1
-    return Xml(_named(tree, one_namespace), elements.cut)
+    tree = _named(elements.finish(), len(namespaces) == 1)
+    if len(namespaces) == 1 and namespaces != {""}:
+        tree["#namespace"] = namespaces.pop()
+    return Xml(tree, elements.cut)
+
+
+def _refers_in_a_tag(data: bytes, at: int) -> bool:
+    """Whether an attribute of the tag there refers to what is not declared in the document.
+
+    The parser leaves such a reference out, and tells of none.
+    """
+    tag = _TAG.match(data, at)
+    return tag is not None and _REFERENCE.search(tag[0]) is not None
 
 
 def _named(tree: dict[str, Any], one_namespace: bool) -> dict[str, Any]:

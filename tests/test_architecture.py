@@ -47,7 +47,7 @@ PURE_MODULES = (
 )
 COMPARING_MODULES = (
     *("deepdiff", "orjson", "brotli", "zstandard", "zlib", "codecs", "decimal"),
-    *("html.parser", "xml.parsers.expat"),
+    *("html", "xml.parsers.expat"),
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 
