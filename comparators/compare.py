@@ -17,7 +17,7 @@ import msgspec
 from comparators import content
 from comparators.decode import decode_content, decode_text
 from comparators.form import Part, Unreadable, load_form, load_multipart, ndjson_as_json
-from comparators.headers import all_of, compare_headers, first
+from comparators.headers import all_of, compare_headers, compare_part_headers, first
 from comparators.html import load_html
 from comparators.json import compare_json
 from comparators.model import (
@@ -212,30 +212,23 @@ def _compare_multipart(
 
 
 def _compare_part(number: int, one: Part, other: Part, rules: CompiledRules, depth: int) -> Found:
-    path = f"$.part[{number}]"
-    found = []
-    if rules.ignores(("part", number)):
+    if one == other or rules.ignores(("part", number)):
         return Found()
-    if one.name != other.name:
-        found.append(Difference(path + ".name", Kind.VALUE, one.name, other.name))
+    found = []
+    if one.name != other.name and not rules.ignores(("part", number, "name")):
+        found.append(Difference(f"$.part[{number}].name", Kind.VALUE, one.name, other.name))
     step = one.name if one.name == other.name else str(number)
     rules = _of_part(rules, step)
     if rules.ignores(()):
         return Found()
+    path = f"$.part{render_step(step)}"
+    found += compare_part_headers(one.headers, other.headers, rules, path)
     legacy, new = Answer(200, one.headers, one.body), Answer(200, other.headers, other.body)
-    kinds = first(one.headers, "content-type"), first(other.headers, "content-type")
-    if kinds[0].lower() != kinds[1].lower() and not kinds[0].lower().startswith("multipart/"):
-        found.append(Difference(path + ".type", Kind.HEADER, *kinds))
     _, inside = _compare_contents(
         content_of(legacy), content_of(new), legacy, new, rules, depth + 1
     )
     found += [
-        Difference(
-            f"$.part{render_step(step)}{each.path.removeprefix('$')}",
-            each.kind,
-            each.legacy,
-            each.new,
-        )
+        Difference(path + each.path.removeprefix("$"), each.kind, each.legacy, each.new)
         for each in inside.differences
     ]
     return Found(tuple(found), inside.truncated, inside.detail)

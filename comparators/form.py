@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from comparators.headers import parameters
 from comparators.json import BOM, NotJson, load_json
 
 MAX_FIELDS: Final = 10_000
 MAX_PARTS: Final = 1000
-_BOUNDARY = re.compile(r""";\s*boundary\s*=\s*(?:"([^"]{1,100})"|([^;\s]{1,100}))""", re.I)
-_NAME = re.compile(r"""[;\s]name\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))""", re.I)
-MAX_HEAD_BYTES: Final = 16 << 10  # of a part
+_FOLD = re.compile(rb"\r?\n[ \t]+")  # a line that goes on with the one before
 _BREAK = re.compile(rb"\r?\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
@@ -79,10 +78,10 @@ def _ndjson_lines(data: bytes) -> list[tuple[bytes, Any]] | Unreadable:
 
 def load_multipart(content_type: str, data: bytes) -> list[Part] | Unreadable:
     """The parts in their order; what the boundary is does not matter."""
-    named = _BOUNDARY.search(content_type)
-    if named is None:
+    boundary = _parameter(content_type, "boundary")
+    if not boundary:
         return Unreadable("its type names no boundary")
-    mark = re.escape((named[1] or named[2]).rstrip().encode("latin-1", "replace"))
+    mark = re.escape(boundary.rstrip().encode("latin-1", "replace"))
     # A line of its own: another boundary may begin with this one.
     delimiter = re.compile(rb"(?:^|\r?\n)--" + mark + rb"(--)?[ \t]*(?=\r?\n|$)")
     parts: list[Part] = []
@@ -110,11 +109,15 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
 
 def _part(head: bytes, body: bytes, number: int) -> Part:
     headers = []
-    name = str(number)
-    for line in _BREAK.split(head[:MAX_HEAD_BYTES]):
+    name = None
+    for line in _BREAK.split(_FOLD.sub(b" ", head)):
         key, colon, value = line.decode("latin-1").partition(":")
         if colon:
             headers.append((key.strip(), value.strip()))
-        if key.strip().lower() == "content-disposition" and (given := _NAME.search(value)):
-            name = given[1] if given[1] is not None else given[2]
-    return Part(name, tuple(headers), body)
+        if key.strip().lower() == "content-disposition":
+            name = _parameter(value, "name")
+    return Part(str(number) if name is None else name, tuple(headers), body)
+
+
+def _parameter(value: str, wanted: str) -> str | None:
+    return next((text for name, text in parameters(value) if name == wanted), None)

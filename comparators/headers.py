@@ -13,18 +13,22 @@ from typing import Final
 from comparators import content
 from comparators.cookies import compare_cookies
 from comparators.model import ABSENT, Difference, Kind
+from comparators.paths import render_step
 from comparators.rules import CompiledRules
 
 SET_COOKIE: Final = "set-cookie"
+TRANSFER_ENCODING: Final = "content-transfer-encoding"  # of parts of a multipart body
 # Fields that are sets: the order of their members does not matter.
 _SETS: Final = frozenset(
     ("allow", "vary", "access-control-allow-headers", "access-control-allow-methods", "connection")
 )
 # Fields that are one value, in which a comma and a quote are characters like any other.
-_SINGLE: Final = frozenset(
-    ("location", "content-location", "refresh", "etag", "content-disposition", "sourcemap")
-)
-_MEDIA_TYPE: Final = frozenset(("content-type",))
+_SINGLE: Final = frozenset(("location", "content-location", "refresh", "etag", "sourcemap"))
+_WITH_PARAMETERS: Final = frozenset(("content-type", "content-disposition"))
+# Of a part: what follows from its coding, which is undone.
+_OF_THE_CODING: Final = frozenset(("content-length", "content-encoding"))
+# Transfer encodings that leave the bytes as they are.
+_NO_ENCODING: Final = frozenset(("7bit", "8bit", "binary"))
 _PARAMETER = re.compile(r';\s*([^=;\s]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 # What is quoted and never closed goes on to the end.
 _PIECE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|,|[^",]++')
@@ -45,13 +49,28 @@ def compare_headers(legacy: Pairs, new: Pairs, rules: CompiledRules) -> list[Dif
         if name == SET_COOKIE:
             dates = one.get("date", [""])[0], other.get("date", [""])[0]
             found += compare_cookies(before or [], after or [], rules.ignored_cookies, dates)
-        elif before is None:
-            found.append(Difference(f"header:{name}", Kind.ADDED, ABSENT, ", ".join(after or ())))
-        elif after is None:
-            found.append(Difference(f"header:{name}", Kind.MISSING, ", ".join(before), ABSENT))
-        elif _normal(name, before) != _normal(name, after):
-            values = ", ".join(before), ", ".join(after)
-            found.append(Difference(f"header:{name}", Kind.HEADER, *values))
+        else:
+            found += _compare_header(f"header:{name}", name, before, after)
+    return found
+
+
+def compare_part_headers(
+    legacy: Pairs, new: Pairs, rules: CompiledRules, path: str
+) -> list[Difference]:
+    """The differences in the headers of a part of a multipart body, under `path` as `@name`.
+
+    The rules are those of the part. Its name is no matter of its headers.
+    """
+    one, other = _by_name(legacy), _by_name(new)
+    for headers in (one, other):
+        if headers.get(TRANSFER_ENCODING, [""])[0].lower() in _NO_ENCODING:
+            del headers[TRANSFER_ENCODING]
+    found: list[Difference] = []
+    for name in dict.fromkeys([*one, *other]):
+        step = f"@{name}"
+        if name not in _OF_THE_CODING and not rules.ignores((step,)):
+            before, after = one.get(name), other.get(name)
+            found += _compare_header(path + render_step(step), name, before, after)
     return found
 
 
@@ -80,12 +99,14 @@ def parameters(value: str) -> list[tuple[str, str]]:
 def media_type(value: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A type as it is compared: parameters count, but for those that mean nothing by themselves.
 
-    These are the boundary of a multipart body, and the charset of JSON (RFC 8259 §11). What either
-    does to the body is seen in the body.
+    These are the boundary of a multipart body, and the charset of JSON (RFC 8259 §11): what either
+    does to the body is seen in the body. A part of a form is told by its name.
     """
     kind = value.partition(";")[0].strip().lower()
     is_json = content.comparator_for(kind, b"") in (content.JSON, content.NDJSON)
-    without = "boundary" if kind.startswith("multipart/") else "charset" if is_json else ""
+    without = "charset" if is_json else "name" if kind == "form-data" else ""
+    if kind.startswith("multipart/"):
+        without = "boundary"
     counting = [
         (name, text.lower() if name == "charset" else text)
         for name, text in parameters(value)
@@ -94,10 +115,25 @@ def media_type(value: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return kind, tuple(sorted(counting))
 
 
+def _compare_header(
+    path: str, name: str, before: list[str] | None, after: list[str] | None
+) -> list[Difference]:
+    if before is None or after is None:
+        if before is after:
+            return []
+        kind = Kind.ADDED if before is None else Kind.MISSING
+    elif _normal(name, before) == _normal(name, after):
+        return []
+    else:
+        kind = Kind.HEADER
+    values = (ABSENT if each is None else ", ".join(each) for each in (before, after))
+    return [Difference(path, kind, *values)]
+
+
 def _normal(name: str, values: list[str]) -> object:
     if name in _SINGLE:
         return values
-    if name in _MEDIA_TYPE:
+    if name in _WITH_PARAMETERS:
         return [media_type(value) for value in values]
     members = [member for value in values for member in _members(value)]
     if name in _SETS:
