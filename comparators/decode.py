@@ -16,6 +16,7 @@ import zstandard
 
 MAX_BYTES: Final = 16 << 20
 MAX_CODINGS: Final = 4
+MAX_MEMBERS: Final = 1000  # of a gzip stream, and frames of a zstd one
 _PIECE: Final = 64 << 10
 _ZSTD_WINDOW: Final = 8 << 20  # RFC 9659 §3: what a decoder of HTTP has to take, and no more
 
@@ -28,6 +29,20 @@ _BOMS: Final = (
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# By Python's names. Not every codec that there is: some take quadratic time (punycode), some are
+# none of a charset (unicode_escape).
+_CHARSETS: Final = frozenset(
+    (
+        *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"),
+        *("utf-32", "utf-32-le", "utf-32-be"),
+        *("ascii", *(f"iso8859-{number}" for number in range(1, 17)), "tis-620"),
+        *(f"cp{number}" for number in (*range(1250, 1259), 437, 850, 852, 855, 858, 866, 874)),
+        *("koi8-r", "koi8-u", "mac-roman", "mac-cyrillic"),
+        *("shift_jis", "cp932", "euc_jp", "iso2022_jp"),
+        *("gb2312", "gbk", "gb18030", "big5", "big5hkscs", "cp950", "euc_kr", "cp949"),
+        *("cp037", "cp500", "cp1047", "cp1140"),  # of mainframes
+    )
 )
 
 
@@ -90,7 +105,7 @@ def decode_text(content_type: str, data: bytes) -> Text:
 def _as(data: bytes, charset: str) -> Text:
     try:
         info = codecs.lookup(charset)
-        if not getattr(info, "_is_text_encoding", True):
+        if info.name not in _CHARSETS:
             raise LookupError(charset)
         return Text(data.decode(info.name), info.name)
     except LookupError:
@@ -126,7 +141,7 @@ def _joined(pieces: Iterable[bytes], most: int) -> bytes:
 
 def _inflated(make: Callable[[], _Inflating], data: bytes) -> Iterable[bytes]:
     """Every member of a zlib stream, a piece at a time."""
-    while True:
+    for _ in range(MAX_MEMBERS):
         stream = make()
         left = data
         while not stream.eof:
@@ -138,6 +153,7 @@ def _inflated(make: Callable[[], _Inflating], data: bytes) -> Iterable[bytes]:
         data = stream.unused_data
         if not data.startswith(b"\x1f\x8b"):
             return
+    raise ValueError(f"more than {MAX_MEMBERS} members")
 
 
 def _gzip(data: bytes, most: int) -> bytes:
@@ -172,13 +188,15 @@ def _zstd(data: bytes, most: int) -> bytes:
     content = _joined(iter(lambda: reader.read(_PIECE), b""), most)
     # The reader takes the end of what there is for the end of the frame; this one says.
     left = data
-    while left:
+    for _ in range(MAX_MEMBERS):
+        if not left:
+            return content
         frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
         frame.decompress(left)  # no more than `content`
         if not frame.eof:
             raise EOFError("it ends in the middle")
         left = frame.unused_data
-    return content
+    raise ValueError(f"more than {MAX_MEMBERS} frames")
 
 
 _CODINGS: Final[dict[str, Callable[[bytes, int], bytes]]] = {
