@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from comparators.nesting import UNCLOSED, HtmlTree
 
-_MARKUP = re.compile(r"<(?=[A-Za-z/!?])")
-_NAME = re.compile(r"[^ \t\n\f/>]++")
+_MARKUP = re.compile(r"<(?:(?P<slash>/?)(?P<name>[A-Za-z][^ \t\n\f/>]*+)(?P<end>>?)|(?=[/!?]))")
 # What is quoted and never closed goes on to the end.
 _ATTRIBUTE = re.compile(
     r"""[ \t\n\f/]*+(?P<name>[^ \t\n\f/>][^ \t\n\f/>=]*+)
@@ -65,10 +64,13 @@ class _Reader:
             if found is None:
                 return
             self._at = begin
-            self._markup()
+            if found["name"] is None:
+                self._no_tag()
+            else:
+                self._tag(found)
 
-    def _markup(self) -> None:
-        """What begins with a `<` here."""
+    def _no_tag(self) -> None:
+        """A comment, a declaration, or what browsers take for a comment."""
         text, at = self._text, self._at
         if text.startswith("<!--", at):
             self._comment()
@@ -76,18 +78,12 @@ class _Reader:
             end = text.find("]]>", at)
             self.tree.elements.text(text[at + 9 : end if end >= 0 else len(text)])
             self._go_on(end, 3)
-        elif text[at + 1] in "!?":
+        else:
             end = text.find(">", at)
             if _DOCTYPE.match(text, at) and end >= 0:
                 declared = " ".join(text[at + 2 : end].lower().split())
                 self.tree.elements.root.setdefault("!", declared)
             self._go_on(end, 1)
-        elif text[at + 1] != "/":
-            self._start_tag()
-        elif text[at + 2 : at + 3].isascii() and text[at + 2 : at + 3].isalpha():
-            self._end_tag()
-        else:
-            self._go_on(text.find(">", at), 1)
 
     def _comment(self) -> None:
         for empty in ("<!-->", "<!--->"):
@@ -107,19 +103,28 @@ class _Reader:
             end = len(self._text)
         self._at = end + length
 
-    def _end_tag(self) -> None:
-        tag = self._tag(self._at + 2)
-        if tag is not None:
-            self.tree.end(tag[0])
-
-    def _start_tag(self) -> None:
-        tag = self._tag(self._at + 1)
-        if tag is None:
+    def _tag(self, found: re.Match[str]) -> None:
+        name = found["name"].lower()
+        attributes: dict[str, Any] = {}
+        is_closed = False  # it ends with `/>`
+        if found["end"]:
+            self._at = found.end()
+        else:
+            at = self._attributes(found.end(), attributes)
+            end = _TAG_END.match(self._text, at)
+            self._go_on(-1 if end is None else end.end(), 0)
+            if end is None:
+                return
+            is_closed = end[0].endswith("/>")
+        if found["slash"]:
+            self.tree.end(name)
             return
-        name, attributes, is_closed = tag
         in_foreign = self.tree.in_foreign
-        if not self.tree.start(name, attributes, is_closed) or in_foreign:
-            return
+        if self.tree.start(name, attributes, is_closed) and not in_foreign:
+            self._raw(name)
+
+    def _raw(self, name: str) -> None:
+        """What is no markup though it looks like it: the content of some elements."""
         text = self._text
         if name in _DROP_A_LINE_END and text.startswith("\n", self._at):
             self._at += 1
@@ -135,24 +140,20 @@ class _Reader:
             if found is None:
                 self.tree.elements.note(UNCLOSED, True)
 
-    def _tag(self, at: int) -> tuple[str, dict[str, Any], bool] | None:
-        """Name, attributes and whether it ends with `/>`; None where the text ends before it."""
+    def _attributes(self, at: int, attributes: dict[str, Any]) -> int:
+        """Add the attributes that stand there; the place behind them."""
         text = self._text
-        found = _NAME.match(text, at)
-        assert found is not None  # a letter stands here
-        name, at = found[0].lower(), found.end()
-        attributes: dict[str, Any] = {}
         while (found := _ATTRIBUTE.match(text, at)) is not None:
             at = found.end()
-            is_valued = found.lastgroup not in (None, "name")
-            value = _undone(found[found.lastgroup or 0]) if is_valued else ""
-            attribute = found["name"].lower()
-            if attribute == "class":  # a set
+            name, *values = found.groups()
+            value = next((each for each in values if each is not None), "")
+            if "&" in value:
+                value = _REFERENCE.sub(_meant, value)
+            name = name.lower()
+            if name == "class":  # a set
                 value = " ".join(sorted(set(_CLASSES.findall(value))))
-            attributes.setdefault(attribute, value)  # the first one of a name counts
-        end = _TAG_END.match(text, at)
-        self._go_on(-1 if end is None else end.end(), 0)
-        return None if end is None else (name, attributes, end[0].endswith("/>"))
+            attributes.setdefault(name, value)  # the first one of a name counts
+        return at
 
 
 def _unescaped(text: str) -> str:
@@ -162,11 +163,6 @@ def _unescaped(text: str) -> str:
     if "&#" in text:
         text = _BEYOND_UNICODE.sub("\ufffd", _LEADING_ZEROS.sub("&#", text))
     return unescape(text)
-
-
-def _undone(value: str) -> str:
-    """The value of an attribute with its references undone."""
-    return _REFERENCE.sub(_meant, value) if "&" in value else value
 
 
 def _meant(reference: re.Match[str]) -> str:

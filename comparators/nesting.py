@@ -54,6 +54,10 @@ _GROUPS: Final = (
     _FOREIGN,
     frozenset(("foreignobject", "desc", "title", "annotation-xml")),  # in which it is HTML again
 )
+# Of which of them a name is; most are of none.
+_GROUPS_OF: Final = {
+    name: tuple(name in group for group in _GROUPS) for name in frozenset().union(*_GROUPS)
+}
 
 # What a start tag ends: the outermost of these inside the innermost of a group.
 _CELLS: Final = ("td", "th")
@@ -107,10 +111,12 @@ class HtmlTree:
         at = len(self._names)
         self._names.append(name)
         self._places.setdefault(name, []).append(at)
-        around = self._innermost[-1]
-        self._innermost.append(
-            tuple(at if name in group else of for group, of in zip(_GROUPS, around, strict=True))
-        )
+        innermost = self._innermost[-1]
+        if (groups := _GROUPS_OF.get(name)) is not None:
+            innermost = tuple(
+                at if is_of_it else of for is_of_it, of in zip(groups, innermost, strict=True)
+            )
+        self._innermost.append(innermost)
         return True
 
     def end(self, name: str) -> None:
@@ -130,9 +136,10 @@ class HtmlTree:
             self.elements.start(f"</{name}>", {}, is_void=True)
 
     def _end_what_it_ends(self, name: str) -> None:
-        names, group = _ENDS.get(name, ((), _SCOPE))
-        self._close_outermost(names, self._innermost[-1][group])
-        if name in _CLOSE_A_PARAGRAPH:
+        if name in _ENDS:
+            names, group = _ENDS[name]
+            self._close_outermost(names, self._innermost[-1][group])
+        if name in _CLOSE_A_PARAGRAPH and self._places.get("p"):
             self._close_outermost(("p",), self._innermost[-1][_BUTTON])
 
     def _close_outermost(self, names: Iterable[str], inside: int) -> None:
