@@ -10,9 +10,10 @@ The name is a callable that takes both answers and the rules, and yields or retu
             yield Difference("$.prices", Kind.VALUE, *prices)
 
 No difference means that the answers are equal. It is given the bodies as they were sent; `decode`
-undoes their codings. It runs in a process of its own: if it raises, hangs or dies, that is its
-failure, counted as `comparator_failed`, and says nothing of the answers. Values are redacted after
-it, like all others.
+undoes their codings. It runs in a process of its own: if it raises, takes longer than a second or
+dies, that is its failure, counted as `comparator_failed`, and says nothing of the answers; so are
+the pairs that come while its module is still being imported. Values are redacted after it, like all
+others.
 """
 
 import re

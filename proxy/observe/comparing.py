@@ -19,11 +19,13 @@ from proxy.core.divergences import DifferenceRecord, wildcarded
 from proxy.core.message import header_pairs
 from proxy.core.messages import AnswerRecord, Suspect
 from proxy.observe.compared import Result, Ruleset
-from proxy.observe.custom_host import CustomComparator
+from proxy.observe.custom_host import START_TIMEOUT_S, CustomComparator
 from proxy.observe.recording import Kept, places, recorded, unlike
 
 MAX_RECORDED_BYTES = 64 << 10
 CUSTOM_TIMEOUT_S = 1.0
+# A comparator that takes longer to import is not waited for where others wait too.
+CUSTOM_PATIENCE_S = 2.0
 NOTHING_KEPT = Kept()
 
 # It warns of each two items whose distance it only estimates: a line of log for every one of them.
@@ -38,13 +40,18 @@ class OutOfTimeError(BaseException):
 
 
 class RouteRules:
-    """The rules of some routes, ready to use. Close it, since a comparator may run beside."""
+    """The rules of some routes, ready to use. Close it, since a comparator may run beside.
 
-    def __init__(self, rules: Rules, key: bytes, search_path: str) -> None:
+    `patience_s`: how long a comparison may wait for a comparator of the user's own to be imported.
+    """
+
+    def __init__(
+        self, rules: Rules, key: bytes, search_path: str, patience_s: float = START_TIMEOUT_S
+    ) -> None:
         self.compiled: CompiledRules = compile_rules(rules)
         self.redactor = Redactor(key, rules.redact, rules.rename)
         self.custom = (
-            CustomComparator(rules.with_, CUSTOM_TIMEOUT_S, search_path)
+            CustomComparator(rules.with_, CUSTOM_TIMEOUT_S, search_path, patience_s)
             if is_import_path(rules.with_)
             else None
         )
@@ -118,7 +125,9 @@ class Comparing:
         if index not in self._rules:
             rules = msgspec.convert(ruleset.rules[index], Rules, from_attributes=True)
             try:
-                self._rules[index] = RouteRules(rules, ruleset.key, ruleset.search_path)
+                self._rules[index] = RouteRules(
+                    rules, ruleset.key, ruleset.search_path, CUSTOM_PATIENCE_S
+                )
             except ValueError:
                 self._rules[index] = None
         return self._rules[index]

@@ -4,6 +4,11 @@
 input and answers on a descriptor of its own; what the comparator prints goes nowhere. The other
 end is `CustomComparator`, synchronous like the comparer that uses it: no answer in time, or one
 that is none, is the comparator's failure, the child is killed, and started again with back-off.
+
+No answer is ever taken for that to another question: each carries the number of its question, and
+a child whose question was broken off, by whatever was raised meanwhile, is killed with its pipe. A
+module that takes longer to import than one comparison may wait goes on being imported; until it
+is there, comparisons fail.
 """
 
 import contextlib
@@ -14,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 import msgspec
@@ -22,14 +28,17 @@ from comparators.custom import run_custom
 from comparators.model import ABSENT, Answer, Comparison, Difference, Kind, Outcome, Rules
 
 MAX_REPLY_BYTES: Final = 4 << 20
-START_TIMEOUT_S: Final = 10.0
+START_TIMEOUT_S: Final = 30.0  # to be imported
+POLL_S: Final = 0.001
 FIRST_BACK_OFF_S: Final = 0.1
 LONGEST_BACK_OFF_S: Final = 30.0
 SHOWN_CHARACTERS: Final = 200
 _HEADER_BYTES: Final = 4
+_HELLO: Final = 0  # the number of the reply that says that it is imported; questions follow from 1
 
 
 class _Question(msgspec.Struct, frozen=True, array_like=True):
+    number: int
     legacy: Answer
     new: Answer
     rules: Rules
@@ -44,40 +53,160 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Reply(msgspec.Struct, frozen=True, array_like=True):
+    number: int  # of the question
     outcome: Outcome
     differences: list[_Entry] = []
     truncated: bool = False
     detail: str = ""
 
 
-class CustomComparator:
-    """One comparator of the user's own. `search_path`: where its module is looked for first."""
+class _Child:
+    """One process that compares. Not used again once anything was raised while it was asked."""
 
-    def __init__(self, import_path: str, timeout_s: float, search_path: str | None = None) -> None:
+    def __init__(self, import_path: str, search_path: str | None) -> None:
+        self._replies, theirs = os.pipe()
+        environment = dict(os.environ)
+        if search_path is not None:
+            paths = [search_path, environment.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, import_path, str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs,),
+                env=environment,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._replies)
+            raise
+        finally:
+            os.close(theirs)
+        assert self._process.stdin is not None
+        self._questions = self._process.stdin
+        os.set_blocking(self._replies, False)
+        os.set_blocking(self._questions.fileno(), False)
+        self._received = bytearray()
+        self._asked = 0
+        self._is_asked = False  # a question is under way
+        self._is_ready = False
+        self._start_until = time.monotonic() + START_TIMEOUT_S
+
+    def is_ready(self, patience_s: float) -> bool:
+        """Whether it is imported, or is within that time. Raises _NoReplyError if it cannot be."""
+        if not self._is_ready:
+            now = time.monotonic()
+            try:
+                hello = self._reply(_HELLO, min(now + patience_s, self._start_until))
+            except _LateError:
+                if time.monotonic() >= self._start_until:
+                    raise
+                return False
+            if hello.outcome is Outcome.COMPARATOR_FAILED:
+                raise _NoReplyError(hello.detail)
+            self._is_ready = True
+        return True
+
+    def ask(self, legacy: Answer, new: Answer, rules: Rules, timeout_s: float) -> _Reply:
+        """Its answer to this question, and to no other one."""
+        if self._is_asked:
+            raise _NoReplyError("its comparison was broken off")
+        self._is_asked = True
+        until = time.monotonic() + timeout_s
+        self._asked += 1
+        body = msgspec.msgpack.encode(_Question(self._asked, legacy, new, rules))
+        left = memoryview(len(body).to_bytes(_HEADER_BYTES, "big") + body)
+        while left:
+            _wait(self._questions.fileno(), until, writing=True)
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._questions.fileno(), left) :]
+        reply = self._reply(self._asked, until)
+        self._is_asked = False
+        return reply
+
+    def close(self) -> None:
+        """End it."""
+        # It leads a group: what it has started itself goes with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._questions.close()
+        self._process.wait()
+        os.close(self._replies)
+
+    def _reply(self, number: int, until: float) -> _Reply:
+        self._receive(_HEADER_BYTES, until)
+        size = int.from_bytes(self._received[:_HEADER_BYTES], "big")
+        if size > MAX_REPLY_BYTES:
+            raise _NoReplyError(f"its answer has more than {MAX_REPLY_BYTES} bytes")
+        self._receive(_HEADER_BYTES + size, until)
+        reply = msgspec.msgpack.decode(self._received[_HEADER_BYTES:], type=_Reply)
+        self._received.clear()
+        if reply.number != number:
+            raise _NoReplyError("it answered another question")
+        return reply
+
+    def _receive(self, size: int, until: float) -> None:
+        """Have so many bytes of a reply. What has come stays, should the time run out."""
+        while len(self._received) < size:
+            _wait(self._replies, until, writing=False)
+            with contextlib.suppress(BlockingIOError):
+                piece = os.read(self._replies, size - len(self._received))
+                if not piece:
+                    raise _NoReplyError("its process ended")
+                self._received += piece
+
+
+class CustomComparator:
+    """One comparator of the user's own.
+
+    `timeout_s` is the time of one comparison; `search_path`: where its module is looked for first;
+    `patience_s`: how long the comparison that starts it waits until it is imported, those after it
+    do not.
+    """
+
+    def __init__(
+        self,
+        import_path: str,
+        timeout_s: float,
+        search_path: str | None = None,
+        patience_s: float = START_TIMEOUT_S,
+    ) -> None:
         self.import_path = import_path
         self._timeout_s = timeout_s
         self._search_path = search_path
-        self._child: subprocess.Popen[bytes] | None = None
-        self._replies = -1  # the descriptor on which the child answers
+        self._patience_s = patience_s
+        self._child: _Child | None = None
         self._failures = 0
         self._start_at = 0.0
         self._last_failure = ""
 
     def compare(self, legacy: Answer, new: Answer, rules: Rules) -> Comparison:
-        """What it says, or its failure; never longer than the time it has."""
+        """What it says, or its failure; never longer than patience and time-out together.
+
+        What is raised into it from outside, to break it off, goes through.
+        """
         if self._child is None and time.monotonic() < self._start_at:
             return self._failed(f"{self._last_failure}; it is started again in a moment")
         try:
             if self._child is None:
-                self._start()
-            reply = self._ask(_Question(legacy, new, rules))
+                with _undisturbed():
+                    self._child = _Child(self.import_path, self._search_path)
+                is_ready = self._child.is_ready(self._patience_s)
+            else:
+                is_ready = self._child.is_ready(POLL_S)
+            if not is_ready:
+                return self._failed("it is still being imported")
+            reply = self._child.ask(legacy, new, rules, self._timeout_s)
         except (OSError, _NoReplyError, msgspec.MsgspecError) as error:
-            self._last_failure = str(error) or type(error).__name__
-            self.close()
-            self._failures += 1
-            back_off = FIRST_BACK_OFF_S * 2.0 ** min(self._failures - 1, 10)
-            self._start_at = time.monotonic() + min(back_off, LONGEST_BACK_OFF_S)
+            self._give_up(str(error) or type(error).__name__)
             return self._failed(self._last_failure)
+        except BaseException:
+            # Broken off from outside: what the child says from now on answers nothing.
+            self._give_up("its comparison was broken off")
+            raise
         self._failures = 0
         if reply.outcome is Outcome.COMPARATOR_FAILED:
             return self._failed(reply.detail)
@@ -96,73 +225,18 @@ class CustomComparator:
 
     def close(self) -> None:
         """End the child."""
-        child, self._child = self._child, None
-        if child is not None:
-            # It leads a group: what it has started itself goes with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            assert child.stdin is not None
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-            child.wait()
-            os.close(self._replies)
+        with _undisturbed():
+            child, self._child = self._child, None
+            if child is not None:
+                child.close()
 
-    def _start(self) -> None:
-        self._replies, theirs = os.pipe()
-        environment = dict(os.environ)
-        if self._search_path is not None:
-            paths = [self._search_path, environment.get("PYTHONPATH", "")]
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, self.import_path, str(theirs)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs,),
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError:
-            os.close(self._replies)
-            raise
-        finally:
-            os.close(theirs)
-        os.set_blocking(self._replies, False)
-        assert self._child.stdin is not None
-        os.set_blocking(self._child.stdin.fileno(), False)
-        hello = self._reply(time.monotonic() + START_TIMEOUT_S)
-        if hello.outcome is Outcome.COMPARATOR_FAILED:
-            raise _NoReplyError(hello.detail)
-
-    def _ask(self, question: _Question) -> _Reply:
-        until = time.monotonic() + self._timeout_s
-        assert self._child is not None
-        assert self._child.stdin is not None
-        body = msgspec.msgpack.encode(question)
-        left = memoryview(len(body).to_bytes(_HEADER_BYTES, "big") + body)
-        while left:
-            _wait(self._child.stdin.fileno(), until, writing=True)
-            with contextlib.suppress(BlockingIOError):
-                left = left[os.write(self._child.stdin.fileno(), left) :]
-        return self._reply(until)
-
-    def _reply(self, until: float) -> _Reply:
-        size = int.from_bytes(self._read(_HEADER_BYTES, until), "big")
-        if size > MAX_REPLY_BYTES:
-            raise _NoReplyError(f"its answer has more than {MAX_REPLY_BYTES} bytes")
-        return msgspec.msgpack.decode(self._read(size, until), type=_Reply)
-
-    def _read(self, size: int, until: float) -> bytes:
-        data = b""
-        while len(data) < size:
-            _wait(self._replies, until, writing=False)
-            with contextlib.suppress(BlockingIOError):
-                piece = os.read(self._replies, size - len(data))
-                if not piece:
-                    raise _NoReplyError("its process ended")
-                data += piece
-        return data
+    def _give_up(self, why: str) -> None:
+        """End the child, which cannot be trusted any more; another one starts with back-off."""
+        self.close()
+        self._last_failure = why
+        self._failures += 1
+        back_off = FIRST_BACK_OFF_S * 2.0 ** min(self._failures - 1, 10)
+        self._start_at = time.monotonic() + min(back_off, LONGEST_BACK_OFF_S)
 
     def _failed(self, detail: str) -> Comparison:
         shown = f"{self.import_path}: {detail}"[:SHOWN_CHARACTERS]
@@ -173,16 +247,31 @@ class _NoReplyError(Exception):
     """The child did not answer as it should; the text says how."""
 
 
+class _LateError(_NoReplyError):
+    """It did not in time."""
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back the alarm of a comparison: a process begun and not yet known would be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _wait(descriptor: int, until: float, *, writing: bool) -> None:
     left = until - time.monotonic()
     reading = [] if writing else [descriptor]
     if left <= 0 or not any(select.select(reading, [descriptor] if writing else [], [], left)):
-        raise _NoReplyError("it took too long")
+        raise _LateError("it took too long")
 
 
 def main(import_path: str, descriptor: int) -> int:
     """The child: answer until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})  # held back when it was started
     replies = os.fdopen(descriptor, "wb")
     questions = os.fdopen(os.dup(0), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -191,20 +280,22 @@ def main(import_path: str, descriptor: int) -> int:
         call = getattr(importlib.import_module(module), name)
     except Exception as error:
         # Whatever its import does is the comparator's failure, in words for the user.
-        _say(replies, _Reply(Outcome.COMPARATOR_FAILED, detail=f"cannot be imported: {error}"))
+        detail = f"cannot be imported: {error}"
+        _say(replies, _Reply(_HELLO, Outcome.COMPARATOR_FAILED, detail=detail))
         return 1
-    _say(replies, _Reply(Outcome.EQUAL))
+    _say(replies, _Reply(_HELLO, Outcome.EQUAL))
     decoder = msgspec.msgpack.Decoder(_Question)
     while header := questions.read(_HEADER_BYTES):
         question = decoder.decode(questions.read(int.from_bytes(header, "big")))
+        number = question.number
         try:
             found = run_custom(call, import_path, question.legacy, question.new, question.rules)
             entries = [_entry(each) for each in found.differences]
-            _say(replies, _Reply(found.outcome, entries, found.truncated, found.detail))
+            _say(replies, _Reply(number, found.outcome, entries, found.truncated, found.detail))
         except Exception as error:
             # The type alone: the text may quote the bodies.
             detail = f"raised {type(error).__name__}"
-            _say(replies, _Reply(Outcome.COMPARATOR_FAILED, detail=detail))
+            _say(replies, _Reply(number, Outcome.COMPARATOR_FAILED, detail=detail))
     return 0
 
 

@@ -1,10 +1,12 @@
 """Comparators of the user's own in their processes: whatever they do, it is an answer in time."""
 
 import os
+import signal
 import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import orjson
 import pytest
@@ -71,6 +73,17 @@ MINE = """
     def reading(legacy, new, rules):
         yield Difference("$", Kind.VALUE, sys.stdin.read(), 1)
 
+    def doubling(legacy, new, rules):
+        body = b"\\x95\\x01\\xa5equal\\x90\\xc2\\xa0"
+        os.write(int(sys.argv[2]), len(body).to_bytes(4, "big") + body)
+        yield Difference("$", Kind.VALUE, 1, 2)
+
+    def honest(legacy, new, rules):
+        if legacy.body.startswith(b"slow"):
+            time.sleep(0.5)
+        if legacy.body != new.body:
+            yield Difference("$", Kind.VALUE, legacy.body.decode(), new.body.decode())
+
     not_callable = 5
 """
 FAILING = {
@@ -109,8 +122,10 @@ class Maker:
         self.folder = folder
         self.all: list[CustomComparator] = []
 
-    def __call__(self, name: str, timeout_s: float = 1.0) -> CustomComparator:
-        self.all.append(CustomComparator(name, timeout_s, str(self.folder)))
+    def __call__(
+        self, name: str, timeout_s: float = 1.0, patience_s: float = 20.0
+    ) -> CustomComparator:
+        self.all.append(CustomComparator(name, timeout_s, str(self.folder), patience_s))
         return self.all[-1]
 
 
@@ -182,6 +197,63 @@ def test_after_a_failure_it_is_started_again_but_not_at_once(made: Maker) -> Non
     deadline = time.monotonic() + 10
     while comparator.compare(LEGACY, NEW, Rules()).outcome is not Outcome.EQUAL:
         assert time.monotonic() < deadline
+
+
+class BrokenOffError(BaseException):
+    """What whoever runs a comparison raises into it."""
+
+
+def test_an_answer_to_a_comparison_broken_off_is_never_taken_for_another_one(made: Maker) -> None:
+    def break_off(_: int, __: FrameType | None) -> None:
+        raise BrokenOffError
+
+    comparator = made("mine:honest", 20.0)
+    ask_until_answered(comparator, 0)
+    before = signal.signal(signal.SIGALRM, break_off)
+    try:
+        for number in range(1, 4):
+            with pytest.raises(BrokenOffError):
+                compare_for_a_moment(comparator)
+            ask_until_answered(comparator, number)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def compare_for_a_moment(comparator: CustomComparator) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    comparator.compare(Answer(200, (), b"slow"), Answer(200, (), b"slow"), Rules())
+
+
+def ask_until_answered(comparator: CustomComparator, number: int) -> None:
+    """Two pairs, of which the first differs: whatever is answered is of the pair asked about."""
+    legacy, new = f"legacy{number}", f"new{number}"
+    differing = Answer(200, (), legacy.encode()), Answer(200, (), new.encode())
+    until = time.monotonic() + 20
+    while (found := comparator.compare(*differing, Rules())).outcome is Outcome.COMPARATOR_FAILED:
+        assert time.monotonic() < until, found.detail
+    assert found.differences == (Difference("$", Kind.VALUE, legacy, new),)
+    found = comparator.compare(differing[0], differing[0], Rules())
+    assert found.outcome is Outcome.EQUAL
+
+
+def test_what_takes_long_to_import_is_waited_for_by_nobody_and_then_there(made: Maker) -> None:
+    slow = "import time\ntime.sleep(2)\n" + textwrap.dedent(MINE)
+    (made.folder / "mine.py").write_text(slow)
+    comparator = made("mine:honest", patience_s=0.05)
+    begun = time.monotonic()
+    found = comparator.compare(LEGACY, LEGACY, Rules())
+    assert found.outcome is Outcome.COMPARATOR_FAILED
+    assert "still being imported" in found.detail
+    assert time.monotonic() - begun < 2
+    ask_until_answered(comparator, 1)
+
+
+def test_an_answer_that_nobody_asked_for_is_the_end_of_it(made: Maker) -> None:
+    comparator = made("mine:doubling")
+    comparator.compare(LEGACY, NEW, Rules())
+    found = comparator.compare(LEGACY, NEW, Rules())
+    assert found.outcome is Outcome.COMPARATOR_FAILED
+    assert "answered another question" in found.detail
 
 
 def test_the_example_of_the_demo_compares_receipts() -> None:
