@@ -151,6 +151,12 @@ class Suspect(msgspec.Struct, frozen=True, array_like=True):
     new_again: AnswerRecord | None = None
 
 
+def size_of(suspect: Suspect) -> int:
+    """Bytes of a suspect, near enough."""
+    answers = (suspect.legacy, suspect.new, suspect.legacy_again, suspect.new_again)
+    return 500 + sum(len(each.head) + len(each.body) for each in answers if each is not None)
+
+
 class Batch(msgspec.Struct, frozen=True, tag="batch"):
     """Suspects for a comparer, answered by Judged with the same number."""
 
@@ -160,9 +166,13 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):
-    """A comparer is done with a batch: what came of it goes to the controller."""
+    """A comparer is done with a batch: what came of it goes to the controller.
+
+    `seconds` is how long each suspect took, in their order.
+    """
 
     number: int
+    seconds: list[float]
 
 
 class AskAgain(msgspec.Struct, frozen=True, tag="ask"):

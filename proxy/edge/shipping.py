@@ -1,8 +1,12 @@
 """The way of suspects to the comparers: bounded, fair between routes, each loss counted.
 
-Each comparer has a lane: a connection over which at most WINDOW batches are under way. What no
-lane has room for waits in a queue of its route; the lanes take from the routes in turn. When all
-queues together are full, the route that holds the most gives up its newest: a route that
+Each comparer has a lane, a connection over which a few batches are under way. What no lane has
+room for waits in a queue of its route; whose turn it is goes by the time that comparers say its
+suspects took, so that a route whose comparisons take seconds takes none of that of the others. Of
+such routes one suspect at a time is under way in a lane, beside the batches of the quick ones, and
+what would wait too long behind it is shed.
+
+When all queues together are full, the route that holds the most gives up its newest: a route that
 diverges in each answer cannot push out the others. A lane that breaks loses the batches under
 way, nothing else; they are counted, and it connects again with back-off.
 """
@@ -13,20 +17,25 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 from proxy.core.framing import LinkError, frame, judged_unframer
-from proxy.core.messages import Batch, Suspect
+from proxy.core.messages import Batch, Suspect, size_of
+from proxy.core.turns import Turns
 from proxy.edge.tally import Tally
 
 MAX_QUEUED_BYTES: Final = 32 << 20
 MAX_QUEUED: Final = 4096
 # A route that has this much waiting need not keep its next bodies: they would only be shed.
 FULL_BYTES: Final = 4 << 20
+FULL_S: Final = 10.0  # or so much work for each comparer: who waits for a second look gives up soon
 BATCH_BYTES: Final = 128 << 10  # or one larger suspect: the loop stands still while it is written
 BATCH_SUSPECTS: Final = 8  # what one has to say is as long a burst of work elsewhere
-WINDOW: Final = 2
+BATCH_S: Final = 0.05  # what takes longer is slow, and sent by itself; what is unknown is as long
+KNOWN_BY: Final = 0.125  # so much of what is known of a route's suspects is the last one's
+MAX_KNOWN: Final = 16_384
+WINDOW: Final = 2  # batches of quick ones under way in a lane
 GATHER_S: Final = 0.005  # a lone suspect waits so long for company
 CONNECT_TIMEOUT_S: Final = 2.0
 BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-# What is put on the wire without waiting for its receiver: a comparer holds no more than this.
+# What is put on the wire without waiting for its receiver.
 WRITE_BUFFER_BYTES: Final = 2 << 20
 
 SHED: Final = "comparer_busy"
@@ -41,13 +50,24 @@ class Parcel(NamedTuple):
     size: int
 
 
+class Shipment(NamedTuple):
+    """A batch under way, and the seconds that each of it was thought to take."""
+
+    parcels: list[Parcel]
+    costs: list[float]
+    is_slow: bool
+
+
 class Shipper:
     """The queues and the lanes of one worker."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, paths: Sequence[str]) -> None:
         self._loop = loop
-        self._queues: dict[Tally, deque[Parcel]] = {}  # in the order of their turns
+        self._queues: dict[Tally, deque[Parcel]] = {}
         self._bytes: dict[Tally, int] = {}
+        self._known: dict[Tally, float] = {}  # seconds that a suspect of a route takes
+        self._quick: Turns[Tally] = Turns()
+        self._slow: Turns[Tally] = Turns()
         self._queued = 0
         self._queued_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -57,11 +77,18 @@ class Shipper:
         """Send this to a comparer; what there is no room for is shed and counted."""
         size = size_of(suspect)
         parcel = Parcel(tally, suspect, size)
+        if suspect.kind != "again" and self._waits_long(tally):
+            _count([parcel], SHED)
+            return
         queue = self._queues.get(tally)
         if queue is None:
             queue = self._queues[tally] = deque()
             self._bytes[tally] = 0
-        queue.append(parcel)
+        if suspect.kind == "again":
+            queue.appendleft(parcel)  # somebody waits for it
+        else:
+            queue.append(parcel)
+        self._enter(tally)
         self._bytes[tally] += size
         self._queued += 1
         self._queued_bytes += size
@@ -72,7 +99,7 @@ class Shipper:
 
     def is_full(self, tally: Tally) -> bool:
         """Whether this route has as much waiting as is of use."""
-        return self._bytes.get(tally, 0) >= FULL_BYTES
+        return self._bytes.get(tally, 0) >= FULL_BYTES or self._waits_long(tally)
 
     def pump(self) -> None:
         """Give what waits to the lanes that have room."""
@@ -80,8 +107,20 @@ class Shipper:
             self._timer.cancel()
             self._timer = None
         for lane in sorted(self.lanes, key=Lane.load):
-            while self._queued and lane.has_room():
-                lane.send(self._next_batch())
+            while self._queued and lane.has_room(False) and (shipment := self._next(False)):
+                lane.send(shipment)
+            if self._queued and lane.has_room(True) and (shipment := self._next(True)):
+                lane.send(shipment)
+
+    def judged(self, shipment: Shipment, seconds: list[float]) -> None:
+        """A comparer says how long each of a batch took."""
+        for parcel, cost, took in zip(shipment.parcels, shipment.costs, seconds, strict=False):
+            tally = parcel.tally
+            (self._slow if shipment.is_slow else self._quick).charge(tally, took - cost)
+            known = self._known.get(tally)
+            if known is None and len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[tally] = took if known is None else known + (took - known) * KNOWN_BY
 
     def abandon(self) -> None:
         """The worker ends: what still waits is counted, what is under way arrives."""
@@ -91,21 +130,46 @@ class Shipper:
         self._bytes.clear()
         self._queued = self._queued_bytes = 0
 
-    def _next_batch(self) -> list[Parcel]:
-        batch: list[Parcel] = []
-        room = BATCH_BYTES
-        while self._queues and len(batch) < BATCH_SUSPECTS:
-            tally, queue = next(iter(self._queues.items()))
-            size = queue[0].size
-            if batch and size > room:
+    def _waits_long(self, tally: Tally) -> bool:
+        waiting = self._queues.get(tally)
+        if waiting is None:
+            return False
+        return len(waiting) * self._known.get(tally, 0.0) >= FULL_S * len(self.lanes)
+
+    def _enter(self, tally: Tally) -> None:
+        is_slow = self._known.get(tally, 0.0) > BATCH_S
+        (self._slow if is_slow else self._quick).enter(tally)
+
+    def _next(self, is_slow: bool) -> Shipment | None:
+        """The next batch of quick suspects, or the next slow one."""
+        turns = self._slow if is_slow else self._quick
+        parcels: list[Parcel] = []
+        costs: list[float] = []
+        room, room_s = BATCH_BYTES, BATCH_S
+        while len(parcels) < BATCH_SUSPECTS and room_s > 0.0:
+            tally = turns.take()
+            if tally is None:
                 break
-            batch.append(queue.popleft())
+            queue = self._queues.get(tally)
+            if queue is None:
+                continue  # what it had was shed
+            cost = self._known.get(tally, BATCH_S)
+            size = queue[0].size
+            is_other = (cost > BATCH_S) is not is_slow
+            if is_other or (parcels and size > room):
+                self._enter(tally)
+                if is_other:
+                    continue  # it has become so meanwhile
+                break
+            parcels.append(queue.popleft())
+            costs.append(cost)
+            turns.charge(tally, cost)
             room -= size
+            room_s -= cost
             self._forget(tally, size)
             if queue:
-                # Behind the others: the routes take turns.
-                self._queues[tally] = self._queues.pop(tally)
-        return batch
+                self._enter(tally)
+        return Shipment(parcels, costs, is_slow) if parcels else None
 
     def _shed(self) -> None:
         """The route that holds the most gives up its newest."""
@@ -133,7 +197,7 @@ class Lane(asyncio.Protocol):
         self._number = 0
         self._transport: asyncio.Transport | None = None
         self._unframer = judged_unframer()
-        self._under_way: dict[int, list[Parcel]] = {}
+        self._under_way: dict[int, Shipment] = {}
         self._closed = asyncio.Event()
 
     async def run(self) -> None:
@@ -152,29 +216,29 @@ class Lane(asyncio.Protocol):
             await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
             attempt += 1
 
-    def load(self) -> int:
-        """How many batches are under way."""
-        return len(self._under_way)
+    def load(self) -> float:
+        """Seconds of work that are thought to be under way."""
+        return sum(sum(each.costs) for each in self._under_way.values())
 
-    def has_room(self) -> bool:
-        """Whether another batch may be sent."""
+    def has_room(self, is_slow: bool) -> bool:
+        """Whether another batch of quick suspects, or a slow one, may be sent."""
         transport = self._transport
-        return (
-            transport is not None
-            and len(self._under_way) < WINDOW
-            and transport.get_write_buffer_size() < WRITE_BUFFER_BYTES
-        )
+        if transport is None or transport.get_write_buffer_size() >= WRITE_BUFFER_BYTES:
+            return False
+        alike = sum(each.is_slow is is_slow for each in self._under_way.values())
+        return alike < (1 if is_slow else WINDOW)
 
-    def send(self, parcels: list[Parcel]) -> None:
+    def send(self, shipment: Shipment) -> None:
         """Send these as one batch; they are under way until it is judged."""
         assert self._transport is not None
+        suspects = [each.suspect for each in shipment.parcels]
         try:
-            framed = frame(Batch(self._slot, self._number, [each.suspect for each in parcels]))
+            framed = frame(Batch(self._slot, self._number, suspects))
         except LinkError:
             # Longer than the link carries: only a `max_body` of tens of MiB gets there.
-            _count(parcels, "body_too_large")
+            _count(shipment.parcels, "body_too_large")
             return
-        self._under_way[self._number] = parcels
+        self._under_way[self._number] = shipment
         self._number += 1
         self._transport.write(framed)
 
@@ -188,7 +252,9 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for judged in self._unframer.feed(data):
-                self._under_way.pop(judged.number, None)
+                shipment = self._under_way.pop(judged.number, None)
+                if shipment is not None:
+                    self._shipper.judged(shipment, judged.seconds)
         except LinkError:
             if self._transport is not None:
                 self._transport.abort()
@@ -198,15 +264,9 @@ class Lane(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         lost, self._under_way = self._under_way, {}
-        for parcels in lost.values():
-            _count(parcels, LOST)
+        for shipment in lost.values():
+            _count(shipment.parcels, LOST)
         self._closed.set()
-
-
-def size_of(suspect: Suspect) -> int:
-    """Bytes of a suspect, near enough."""
-    answers = (suspect.legacy, suspect.new, suspect.legacy_again, suspect.new_again)
-    return 500 + sum(len(each.head) + len(each.body) for each in answers if each is not None)
 
 
 def _count(parcels: list[Parcel], reason: str) -> None:

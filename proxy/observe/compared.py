@@ -50,7 +50,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Results(msgspec.Struct, frozen=True, tag="results"):
-    """Sent after each batch. `dropped`: results that no controller took in time, by route."""
+    """A few, or a slow one. `dropped`: results that no controller took in time, by route."""
 
     comparer: int
     results: list[Result]

@@ -6,7 +6,8 @@ process in which bodies are taken apart, and it is expendable:
 1. It runs only when nobody else wants the processor (SCHED_IDLE), and is the first to be killed
    when memory runs out; a crash loses the batches it had.
 2. One thing after the other, in one thread: a worker sends its next batch when one is judged, so
-   that the work that waits here is bounded by the number of workers.
+   that the work that waits here is bounded by the number of workers. Whose turn it is goes by the
+   time that each route has had: one whose comparisons take seconds holds up others for one of them.
 3. A comparison has COMPARISON_S, by SIGALRM: what takes longer is the comparator's failure.
 4. Until it has rules it reads nothing; workers then shed, counted.
 5. Results that no controller takes are kept up to a bound, then dropped and counted by route.
@@ -26,7 +27,8 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from proxy.core.framing import LinkError, Unframer, comparer_unframer, frame
-from proxy.core.messages import Batch, Judged
+from proxy.core.messages import Batch, Judged, Suspect, size_of
+from proxy.core.turns import Turns
 from proxy.observe.allowance import Allowance
 from proxy.observe.compared import Result, Results, Ruleset, ruleset_unframer
 from proxy.observe.comparing import Comparing, OutOfTimeError
@@ -36,11 +38,26 @@ SEND_TIMEOUT_S = 5.0
 RECONNECT_S = 0.2
 READ_BYTES = 256 << 10
 MAX_KEPT_RESULTS = 5000
+MAX_HELD_BYTES = 64 << 20  # of suspects that wait here: what more there is waits in the sockets
+SLICE_S = 0.01  # of comparing, before the sockets are looked at again
 MAX_MEMORY_BYTES = 2 << 30
 NICENESS = 19
 # Answers that are kept with a divergence: redacting a whole body costs as much as comparing it.
 RECORDS_A_SECOND = 20.0
 MAX_SAVED_RECORDS = 20.0
+
+
+class _Job:
+    """A batch that is being judged."""
+
+    __slots__ = ("batch", "left", "seconds", "size", "worker")
+
+    def __init__(self, worker: socket.socket, batch: Batch) -> None:
+        self.worker = worker
+        self.batch = batch
+        self.size = sum(map(size_of, batch.suspects))
+        self.left = len(batch.suspects)
+        self.seconds = [0.0] * self.left
 
 
 class Comparer:
@@ -57,6 +74,9 @@ class Comparer:
         self._rulesets = ruleset_unframer()
         self._retry_at = 0.0
         self._comparing = Comparing()
+        self._turns: Turns[str] = Turns()  # of the routes
+        self._waiting: dict[str, deque[tuple[_Job, int]]] = {}  # of each route, in their order
+        self._held_bytes = 0
         self._kept: deque[Result] = deque()
         self._dropped: dict[str, int] = {}
         self._busy_s = 0.0
@@ -67,8 +87,9 @@ class Comparer:
         """Compare until told to stop, and what has come by then."""
         while True:
             self._connect()
-            ready = self._selector.select(0 if self.is_told_to_stop else RECONNECT_S)
-            if self.is_told_to_stop and not ready:
+            is_idle = not self._waiting and not self.is_told_to_stop
+            ready = self._selector.select(RECONNECT_S if is_idle else 0)
+            if self.is_told_to_stop and not ready and not self._waiting:
                 self._comparing.close()
                 return
             for key, _ in ready:
@@ -78,9 +99,13 @@ class Comparer:
                     self._accept()
                 elif one is self._controller:
                     self._read_rules(one)
-                elif one in self._workers:
+                elif one in self._workers and self._held_bytes < MAX_HELD_BYTES:
                     self._read_batches(one)
-                # Else it was closed on account of one before it.
+                # Else it waits, or was closed on account of one before it.
+            judged = self._judge_for_a_while()
+            self._tell()
+            for job in judged:
+                self._finish(job)
 
     # The controller
 
@@ -168,27 +193,69 @@ class Comparer:
             if not data:
                 raise ConnectionError("the worker left")
             for batch in self._workers[worker].feed(data):
-                self._judge(batch)
-                self._tell()
-                worker.sendall(frame(Judged(batch.number)))
+                self._put(_Job(worker, batch))
         except (OSError, LinkError):
-            self._selector.unregister(worker)
-            del self._workers[worker]
-            worker.close()
+            self._leave(worker)
 
-    def _judge(self, batch: Batch) -> None:
-        began = time.perf_counter()
-        for suspect in batch.suspects:
-            try:
-                with _time_limit(COMPARISON_S):
-                    result = self._comparing.result(batch.slot, suspect, self._may_record)
-            except OutOfTimeError as error:
-                result = self._comparing.failed(batch.slot, suspect, str(error))
-            if result is not None:
-                self._keep(result)
+    def _leave(self, worker: socket.socket) -> None:
+        """What has come from it is judged all the same."""
+        self._selector.unregister(worker)
+        del self._workers[worker]
+        worker.close()
+
+    # Judging
+
+    def _put(self, job: _Job) -> None:
+        self._held_bytes += job.size
+        for at, suspect in enumerate(job.batch.suspects):
+            route = suspect.observation.route
+            self._waiting.setdefault(route, deque()).append((job, at))
+            self._turns.enter(route)
+        if not job.left:
+            self._finish(job)
+
+    def _judge_for_a_while(self) -> list[_Job]:
+        """Those that are done with it."""
+        done: list[_Job] = []
+        until = time.perf_counter() + SLICE_S
+        while (route := self._turns.take()) is not None:
+            waiting = self._waiting[route]
+            job, at = waiting.popleft()
+            began = time.perf_counter()
+            self._judge(job.batch.slot, job.batch.suspects[at])
+            ended = time.perf_counter()
+            job.seconds[at] = ended - began
+            job.left -= 1
+            self._busy_s += ended - began
+            self._turns.charge(route, ended - began)
+            if waiting:
+                self._turns.enter(route)
             else:
-                self._drop(suspect.observation.route)
-        self._busy_s += time.perf_counter() - began
+                del self._waiting[route]
+            if not job.left:
+                done.append(job)
+            if ended >= until:
+                break
+        return done
+
+    def _finish(self, job: _Job) -> None:
+        self._held_bytes -= job.size
+        if job.worker in self._workers:
+            try:
+                job.worker.sendall(frame(Judged(job.batch.number, job.seconds)))
+            except OSError:
+                self._leave(job.worker)
+
+    def _judge(self, slot: int, suspect: Suspect) -> None:
+        try:
+            with _time_limit(COMPARISON_S):
+                result = self._comparing.result(slot, suspect, self._may_record)
+        except OutOfTimeError as error:
+            result = self._comparing.failed(slot, suspect, str(error))
+        if result is not None:
+            self._keep(result)
+        else:
+            self._drop(suspect.observation.route)
 
 
 @contextlib.contextmanager

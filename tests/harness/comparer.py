@@ -49,6 +49,7 @@ class Comparer:
         self.dropped: dict[str, int] = {}
         self.raw = b""  # all that it told the controller
         self.judged: list[int] = []
+        self.seconds: dict[int, list[float]] = {}  # by batch
         self.changes = Changes()
         self.process: asyncio.subprocess.Process | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -163,7 +164,9 @@ class Comparer:
         unframer = judged_unframer()
         try:
             while data := await reader.read(1 << 16):
-                self.judged += [each.number for each in unframer.feed(data)]
+                for judged in unframer.feed(data):
+                    self.judged.append(judged.number)
+                    self.seconds[judged.number] = judged.seconds
                 self.changes.notify()
         except ConnectionError:
             pass

@@ -9,11 +9,16 @@ from tests.harness.waiting import Changes
 
 
 class ComparerEnd:
-    """Listens where a worker expects a comparer. `judging` False: batches stay under way."""
+    """Listens where a worker expects a comparer.
+
+    `judging` False: batches stay under way, as do those with a suspect of the route `held`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.judging = True
+        self.held = ""
+        self.seconds: dict[str, float] = {}  # that suspects of a route take, as it says
         self.batches: list[Batch] = []
         self.changes = Changes()
         self._writers: list[asyncio.StreamWriter] = []
@@ -57,9 +62,17 @@ class ComparerEnd:
     def judge_all(self) -> None:
         """Answer every batch, those to come as well."""
         self.judging = True
-        for batch in self.batches:
+        self.judge(*self.batches)
+
+    def judge(self, *batches: Batch) -> None:
+        """Answer these."""
+        for batch in batches:
             for writer in self._writers:
-                writer.write(frame(Judged(batch.number)))
+                writer.write(frame(self._judged(batch)))
+
+    def _judged(self, batch: Batch) -> Judged:
+        seconds = [self.seconds.get(route, 0.001) for route in routes_of(batch)]
+        return Judged(batch.number, seconds)
 
     def say(self, data: bytes) -> None:
         """Send these bytes to every worker."""
@@ -74,8 +87,13 @@ class ComparerEnd:
             while data := await reader.read(1 << 16):
                 for batch in unframer.feed(data):
                     self.batches.append(batch)
-                    if self.judging:
-                        writer.write(frame(Judged(batch.number)))
+                    if self.judging and self.held not in routes_of(batch):
+                        writer.write(frame(self._judged(batch)))
                 self.changes.notify()
         except (ConnectionError, asyncio.CancelledError):
             pass
+
+
+def routes_of(batch: Batch) -> list[str]:
+    """The routes of its suspects, in their order."""
+    return [suspect.observation.route for suspect in batch.suspects]

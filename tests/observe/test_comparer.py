@@ -195,6 +195,10 @@ CUSTOM = """
     def hanging(legacy, new, rules):
         time.sleep(60)
 
+    def slow(legacy, new, rules):
+        time.sleep(0.3)
+        return ()
+
     def dying(legacy, new, rules):
         os._exit(3)
 """
@@ -219,6 +223,29 @@ async def test_a_comparator_of_the_users_own_that_fails_is_never_parity(
         assert failed.detail
         assert (await comparer.result(1)).outcome == "equal"
         assert (await comparer.result(2)).outcome == "divergent"
+
+
+async def test_a_route_that_takes_long_holds_up_others_for_one_comparison(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(textwrap.dedent(CUSTOM))
+    rules = {"slow": Compare(with_="mine:slow"), "quick": Compare()}
+    one, other = answer(b"1"), answer(b"2")
+    async with Comparer(tmp_path, rules, str(tmp_path)) as comparer:
+        await comparer.connect()
+        comparer.send(1, *(suspect(number, one, other, route="slow") for number in range(6)))
+        await comparer.result()
+        comparer.send(2, *(suspect(number, one, other, route="quick") for number in range(6, 14)))
+        await comparer.changes.until(lambda: len(comparer.judged) == 2)
+        assert comparer.judged == [2, 1]
+    assert len(comparer.seconds[1]) == 6
+    assert min(comparer.seconds[1]) >= 0.3
+    assert max(comparer.seconds[2]) < min(comparer.seconds[1])
+
+
+async def test_an_empty_batch_is_judged(tmp_path: Path) -> None:
+    async with Comparer(tmp_path, RULES) as comparer:
+        await comparer.connect()
+        comparer.send(1)
+        await comparer.changes.until(lambda: comparer.judged == [1])
 
 
 async def test_what_finds_the_nearest_items_fills_no_log(
