@@ -45,9 +45,11 @@ class Window(msgspec.Struct, frozen=True):
     """`window` of the admin API.
 
     `requests` are client requests, each counted once however many sides it went to; `comparisons`
-    and `divergences` count pairs; `coverage` is the share (0 to 1) of the eligible reads that were
-    compared, None without any. `seconds` is how much time the window covers (less than five
-    minutes after a start), `requests_per_s` the rate of the last 10 to 20 seconds.
+    and `divergences` count pairs that were judged; `coverage` is the share (0 to 1) of the eligible
+    reads that were, None without any. `skipped` counts by reason those that were not, be it that
+    there was nothing to judge (`both_failed`) or that judging failed (`comparator_failed`).
+    `seconds` is how much time the window covers (less than five minutes after a start),
+    `requests_per_s` the rate of the last 10 to 20 seconds.
     """
 
     seconds: float = 0.0
@@ -62,9 +64,9 @@ class Window(msgspec.Struct, frozen=True):
 
 
 # The cells of a slot: one small number per thing counted, so that a slot is one flat mapping.
-REQUESTS, EQUAL, DIVERGENT, NOISE, BOTH_FAILED, ELIGIBLE, LEGACY_ERRORS, NEW_ERRORS = range(8)
+REQUESTS, EQUAL, DIVERGENT, NOISE, ELIGIBLE, LEGACY_ERRORS, NEW_ERRORS = range(7)
 BUCKETS = len(LATENCY_BOUNDS_S) + 1  # the last one has no bound
-LEGACY_LATENCY = 8
+LEGACY_LATENCY = 7
 NEW_LATENCY = LEGACY_LATENCY + BUCKETS
 SKIPPED = NEW_LATENCY + BUCKETS
 
@@ -73,8 +75,8 @@ COMPARISON_CELLS = {
     "divergent": DIVERGENT,
     "new_failed": DIVERGENT,  # as the workers count it
     "noise": NOISE,
-    "both_failed": BOTH_FAILED,
 }
+UNJUDGED = frozenset({"both_failed", "comparator_failed"})  # no evidence in either direction
 ERROR_CELLS = {"legacy": LEGACY_ERRORS, "new": NEW_ERRORS}
 LATENCY_CELLS = {"legacy": LEGACY_LATENCY, "new": NEW_LATENCY}
 
@@ -108,6 +110,8 @@ def cells_of(counts: Counts, reasons: Reasons) -> Iterator[tuple[int, int]]:
     for result, count in counts.comparisons.items():
         if (cell := COMPARISON_CELLS.get(result)) is not None:
             yield cell, count
+        elif result in UNJUDGED:
+            yield SKIPPED + reasons.number(result), count
     for side, count in counts.errors.items():
         yield ERROR_CELLS[side], count
     for side, buckets in counts.latency.items():
@@ -154,8 +158,7 @@ class RollingWindow:
         self._turn(now)
         total = self._total
         divergences = total.get(DIVERGENT, 0)
-        judged = total.get(EQUAL, 0) + total.get(NOISE, 0) + total.get(BOTH_FAILED, 0)
-        comparisons = judged + divergences
+        comparisons = total.get(EQUAL, 0) + total.get(NOISE, 0) + divergences
         eligible = total.get(ELIGIBLE, 0)
         legacy: dict[int, int] = {}
         new: dict[int, int] = {}

@@ -45,7 +45,7 @@ def test_every_count_of_a_report_is_shown() -> None:
             "orders",
             client_requests=10,
             eligible=8,
-            comparisons={"equal": 3, "divergent": 1, "noise": 1, "both_failed": 1},
+            comparisons={"equal": 3, "divergent": 1, "noise": 2},
             errors={"legacy": 2, "new": 3},
             skipped={"sampled_out": 2, "too_large": 1},
             latency={"legacy": {0: 10}},
@@ -61,6 +61,15 @@ def test_every_count_of_a_report_is_shown() -> None:
     assert window.skipped == {"sampled_out": 2, "too_large": 1}
     assert window.latency_ms.legacy.p50 == pytest.approx(0.05)
     assert window.latency_ms.new == Quantiles(None, None, None)
+
+
+def test_what_could_not_be_judged_is_no_parity_and_shown_apart() -> None:
+    watched = Watched()
+    failed = {"both_failed": 6, "comparator_failed": 3}
+    watched.add(Counts("r", eligible=9, comparisons=failed), START)
+    window = watched.look(START)
+    assert (window.comparisons, window.divergences, window.coverage) == (0, 0, 0.0)
+    assert window.skipped == failed
 
 
 def test_an_empty_window_has_no_coverage_and_no_latency() -> None:
