@@ -6,7 +6,7 @@ Style and script are inline and named in the policy by their hashes, so nothing 
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -181,13 +181,18 @@ def _row(route: RouteView) -> str:
         f"{figures.count(window.errors.legacy)} / {_alarming(window.errors.new)}",
         figures.count(window.comparisons),
         _alarming(window.divergences),
-        figures.share(window.coverage),
+        figures.share(window.coverage) + _unjudged(window.skipped),
         *(
             f"{figures.milliseconds(side.p50)} / {figures.milliseconds(side.p99)}"
             for side in (window.latency_ms.legacy, window.latency_ms.new)
         ),
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _unjudged(skipped: Mapping[str, int]) -> str:
+    failed = skipped.get("comparator_failed", 0)
+    return f'<div class="bad">{figures.count(failed)} comparator_failed</div>' if failed else ""
 
 
 def _signatures(signatures: Sequence[SignatureView], trouble: str) -> Iterator[str]:

@@ -29,6 +29,12 @@ from proxy.observe.plain import plain
 
 DEFAULT_TOP = 100
 LINES_AROUND_THE_TABLE = 7
+# Reasons for which pairs were not judged that say that something is wrong.
+UNJUDGED = {
+    "comparator_failed": "the comparator failed; the log says how",
+    "comparer_lost": "their comparer died",
+    "both_failed": "both sides failed",
+}
 
 EXAMPLES = """
 Examples:
@@ -132,7 +138,10 @@ def routes_table(data: Mapping[str, Any]) -> Table:
 
 
 def remarks(data: Mapping[str, Any]) -> Text:
-    """A line on each route that went back, is failing or climbs: why, and what it waits for."""
+    """A line on each route that went back, is failing or climbs: why, and what it waits for.
+
+    One as well on pairs that could not be judged: the figures alone look as if all were well.
+    """
     lines = []
     for route in data["routes"]:
         revert, verdict, advance = route["revert"], route["verdict"], route["advance"]
@@ -144,6 +153,8 @@ def remarks(data: Mapping[str, Any]) -> Text:
             lines.append(Text(plain(said), "red"))
         if verdict["state"] == "failing":
             lines.append(Text(f"{name}: failing now: {plain(verdict['evidence'])}", "bold red"))
+        if unjudged := _unjudged(route["window"]["skipped"]):
+            lines.append(Text(f"{name}: not compared: {unjudged}", "yellow"))
         if advance and advance["needs"]:
             lines.append(Text(f"{name}: {advance['to']} needs {plain(advance['needs'])}", "dim"))
         if route["ready_at"]:
@@ -195,6 +206,15 @@ def _phase(route: Mapping[str, Any]) -> Text:
         lines.append(Text("held", "cyan"))
     lines += [Text(f"missed: {side}", "bold red") for side in route["missed"]]
     return Text("\n").join(lines)
+
+
+def _unjudged(skipped: Mapping[str, int]) -> str:
+    """`6 pairs (the comparator failed; the log says how), 2 pairs (both sides failed)`."""
+    return ", ".join(
+        f"{skipped[reason]:,} {'pair' if skipped[reason] == 1 else 'pairs'} ({why})"
+        for reason, why in UNJUDGED.items()
+        if skipped.get(reason)
+    )
 
 
 def _pair(first: int, second: int) -> Text:

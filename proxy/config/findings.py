@@ -76,6 +76,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "UNSAFE_SAFE_METHOD": ("warning", "a read that likely changes something is sent twice"),
     "CANNOT_FIRE": ("warning", "a threshold that can never be reached"),
     "NOTHING_SHADOWED": ("warning", "a phase that shadows, with nothing to shadow"),
+    "NO_COMPARATOR": ("warning", "a comparator of your own that cannot be imported"),
     "STICKY_BEHIND_PROXY": ("warning", "client-ip where all clients have one address"),
     "SAME_BACKEND": ("warning", "both sides are one system"),
     "SHADOWED_ROUTE": ("warning", "a route that loses requests to one with a longer path"),

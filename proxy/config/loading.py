@@ -19,6 +19,7 @@ from proxy.config.assemble import assemble
 from proxy.config.document import Document, MalformedError
 from proxy.config.findings import Finding, Position, bounded, finding
 from proxy.config.inactive import inactive_keys
+from proxy.config.lint_comparators import lint_comparators
 from proxy.config.lint_routes import lint_file
 from proxy.config.places import Places
 from proxy.config.refusals import refusals
@@ -89,6 +90,7 @@ def _loaded(data: bytes, path: Path, env: Mapping[str, str]) -> Loaded:
 def _warnings(config: Config, value: dict[str, Any], places: Places) -> Iterator[Finding]:
     yield from inactive_keys(value, places)
     yield from lint_file(config, value, places)
+    yield from lint_comparators(config, places)
 
 
 @contextmanager

@@ -50,6 +50,13 @@ def test_what_is_wrong_is_said() -> None:
         assert text in page
 
 
+def test_a_comparator_that_fails_is_said() -> None:
+    estate = Estate(a_route("orders", "25%"))
+    estate.report(Counts("orders", eligible=6, comparisons={"comparator_failed": 6}))
+    assert "<td>0%" in (page := render(estate))
+    assert "6 comparator_failed" in page
+
+
 def test_names_are_escaped() -> None:
     page = render(Estate(a_route("<script>alert(1)</script>", "0%")))
     assert "<script>alert" not in page

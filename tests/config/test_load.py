@@ -140,7 +140,7 @@ defaults:
   compare:
     {status: class, headers: [X-A], ignore: ["$.a", "cookie:Sid"], unordered: ["$.b by sku"],
      tolerance: {"$.c": 0.5}, rename: {"$.d": "$.e"}, redact: ["header:X-S"], noise: 2%,
-     lenient: [number-text, int-float, int-float], recheck: false, with: "pkg.mod:fn"}
+     lenient: [number-text, int-float, int-float], recheck: false, with: "json.decoder:JSONDecoder"}
   revert:
     {divergence: null, errors: 5%, latency: "1.5x p99", min_samples: 30, false_alarm: 1e-3,
      cooldown: 0s, to: shadow-read}
@@ -204,7 +204,7 @@ routes:
             lenient=("int-float", "number-text"),
             noise=0.02,
             recheck=False,
-            with_="pkg.mod:fn",
+            with_="json.decoder:JSONDecoder",
         ),
         maintenance="writes",
         accept_loss=True,
