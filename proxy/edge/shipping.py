@@ -109,7 +109,7 @@ class Shipper:
         for lane in sorted(self.lanes, key=Lane.load):
             while self._queued and lane.has_room(False) and (shipment := self._next(False)):
                 lane.send(shipment)
-            if self._queued and lane.has_room(True) and (shipment := self._next(True)):
+            while self._queued and lane.has_room(True) and (shipment := self._next(True)):
                 lane.send(shipment)
 
     def judged(self, shipment: Shipment, seconds: list[float]) -> None:
@@ -117,10 +117,7 @@ class Shipper:
         for parcel, cost, took in zip(shipment.parcels, shipment.costs, seconds, strict=False):
             tally = parcel.tally
             (self._slow if shipment.is_slow else self._quick).charge(tally, took - cost)
-            known = self._known.get(tally)
-            if known is None and len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[tally] = took if known is None else known + (took - known) * KNOWN_BY
+            self._learn(tally, took)
 
     def abandon(self) -> None:
         """The worker ends: what still waits is counted, what is under way arrives."""
@@ -136,7 +133,18 @@ class Shipper:
             return False
         return len(waiting) * self._known.get(tally, 0.0) >= FULL_S * len(self.lanes)
 
+    def _learn(self, tally: Tally, took: float) -> None:
+        known = self._known.get(tally)
+        if known is None and len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+            for waiting in self._queues:
+                self._enter(waiting)
+        self._known[tally] = took if known is None else known + (took - known) * KNOWN_BY
+        if tally in self._queues:
+            self._enter(tally)  # it may have become slow, or quick
+
     def _enter(self, tally: Tally) -> None:
+        """It waits for its turn among those like it; a turn among the others is passed over."""
         is_slow = self._known.get(tally, 0.0) > BATCH_S
         (self._slow if is_slow else self._quick).enter(tally)
 
@@ -155,11 +163,10 @@ class Shipper:
                 continue  # what it had was shed
             cost = self._known.get(tally, BATCH_S)
             size = queue[0].size
-            is_other = (cost > BATCH_S) is not is_slow
-            if is_other or (parcels and size > room):
+            if (cost > BATCH_S) is not is_slow:
+                continue  # it has become so since, and waits there
+            if parcels and size > room:
                 self._enter(tally)
-                if is_other:
-                    continue  # it has become so meanwhile
                 break
             parcels.append(queue.popleft())
             costs.append(cost)

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import pytest
 import pytest_asyncio
 
 from proxy.core.messages import Suspect
@@ -22,7 +24,7 @@ TALLIES = Tallies()
 @pytest_asyncio.fixture(loop_scope="session")
 async def end(tmp_path: Path) -> AsyncIterator[ComparerEnd]:
     async with ComparerEnd(tmp_path / "compare0.sock") as end:
-        end.seconds = {"slow": SLOW_S, "middling": 0.04}
+        end.seconds = {"slow": SLOW_S, "middling": 0.04, "turning": BATCH_S + 0.002}
         yield end
 
 
@@ -128,6 +130,22 @@ async def test_of_an_unknown_route_one_is_tried_before_more_are_sent_together(
     assert [routes_of(batch) for batch in end.batches] == [["slow"], ["slow"]]
 
 
+async def test_a_route_that_becomes_quick_or_slow_while_it_waits_is_sent_all_the_same(
+    end: ComparerEnd, routes: Routes
+) -> None:
+    await until_known(end, routes, "turning")
+    sent = 4
+    for seconds in (0.0, 1.0):
+        end.held = "turning"
+        for _ in range(5):
+            routes.put("turning")
+        await come(end, sent + 1)
+        end.held, end.seconds["turning"] = "", seconds
+        end.judge(*end.batches[-2:])
+        sent += 5
+        await come(end, sent)
+
+
 async def test_a_batch_is_no_longer_than_it_may_take(end: ComparerEnd, routes: Routes) -> None:
     await until_known(end, routes, "middling")
     for _ in range(20):
@@ -145,3 +163,22 @@ async def test_what_is_waited_for_goes_before_what_its_route_has_besides(
     routes.connect()
     await end.changes.until(lambda: len(end.suspects) == 4)
     assert end.suspects[0] == again
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_each_is_judged_or_counted_whatever_they_take(
+    end: ComparerEnd, routes: Routes, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names = ["a", "b", "c", "d"]
+    routes.connect()
+    for _ in range(300):
+        routes.put(chance.choice(names), chance.choice(["read", "read", "again"]))
+        end.seconds[chance.choice(names)] = chance.choice([0.0, 0.001, 0.049, 0.051, 0.4, 3.0])
+        if chance.random() < 0.1:
+            await asyncio.sleep(0)
+    await end.changes.until(lambda: len(end.suspects) + shed(routes) == 300, "all of them")
+
+
+def shed(routes: Routes) -> int:
+    return sum(tally.skipped.get("comparer_busy", 0) for tally in routes.tallies.values())
