@@ -1,30 +1,31 @@
 """Which items of two arrays belong together: by a key, by being equal, or by their place.
 
-Equal items are matched first, by their canonical bytes, in linear time. DeepDiff sees only what is
-left, and only while that is small: finding the nearest partner of each is quadratic. Beyond that
-bound items are paired in their order, and the result says so. With the sides exchanged the same
-items belong together.
+Items of the same form (`comparators.sameness`) are matched first, in linear time. Where forms are
+not certain, items are compared under the rules, as many as the walk allows. DeepDiff sees only what
+is left, and only while that is small: finding the nearest partner of each is quadratic. Beyond
+these bounds items are paired in their order, and the result says so. With the sides exchanged the
+same items belong together.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
 from deepdiff import DeepDiff
 
-from comparators.canonical import canonical
+from comparators.matching import Equal, Items, Place, by_mark, is_in_order, without_pairs
+from comparators.numeric import NUMBERS, number_of, spelling
+from comparators.repeated import Repeated
+from comparators.rules import CompiledRules, place_of
+from comparators.sameness import FormOf, Where, strictly_equal
 from comparators.subsequence import common_subsequence
 
 KEYS: Final = ("id", "key", "uuid", "name")  # by which items are matched if nothing else is said
+TOO_LONG: Final = "an array is too long, or too deep, to find what changed in it"
 MAX_NEAREST: Final = 12  # items left on each side
 MAX_NEAREST_BYTES: Final = 16 << 10
 MAX_NEAREST_DEPTH: Final = 32
-MAX_UNDER_RULES: Final = 10_000  # pairs of items that are compared to find those that are equal
 
-Place = tuple[int, Any]
-Items = list[Place]
 Pair = tuple[Place, Place]
 
 
@@ -32,16 +33,25 @@ Pair = tuple[Place, Place]
 class Matched:
     """Pairs with legacy's index, and what has no partner. `detail`: a bound that was reached."""
 
-    pairs: list[tuple[int, Any, Any]] = field(default_factory=list)
+    pairs: Iterable[tuple[int, Any, Any]] = ()
     missing: Items = field(default_factory=list)
     added: Items = field(default_factory=list)
     detail: str = ""
 
 
-def match_by_key(legacy: list[Any], new: list[Any], key: str | None) -> Matched | None:
-    """Items with the same value under a key, where every item has it, each only once."""
+def match_by_key(
+    legacy: list[Any], new: list[Any], key: str | None, state: Where, rules: CompiledRules
+) -> Matched | None:
+    """Items with the same value under a key, where every item has it, each only once.
+
+    `state` is that of an item. A key that is ignored, or has a tolerance, tells no item apart.
+    """
     for name in (key,) if key is not None else KEYS:
-        one, other = _by_key(legacy, name), _by_key(new, name)
+        below = state.key(name) if state is not None else None
+        place = place_of(below.matches) if below is not None else None
+        if place is not None and (place.ignored or place.tolerance is not None):
+            continue
+        one, other = _by_key(legacy, name, rules), _by_key(new, name, rules)
         if one is not None and other is not None:
             return Matched(
                 [
@@ -55,106 +65,141 @@ def match_by_key(legacy: list[Any], new: list[Any], key: str | None) -> Matched 
     return None
 
 
-def match_equal(legacy: list[Any], new: list[Any], equal: Callable[[Any, Any], bool]) -> Matched:
-    """Items in any order: equal ones first, then those that `equal` accepts, then the nearest."""
-    one, other = _without_same(legacy, new)
-    # In an order of their own, whichever side they are of.
-    is_swapped = [key for key, _, _ in one] > [key for key, _, _ in other]
-    if is_swapped:
-        one, other = other, one
-    left = [(at, each) for _, at, each in one], [(at, each) for _, at, each in other]
-    detail = ""
-    if len(one) * len(other) <= MAX_UNDER_RULES:
-        left = _without_equal(*left, equal)
-    elif one and other:
-        detail = "an array without a key is too long to be matched under the rules"
-    pairs, *left_over, kept_order = _nearest(*left)
+def match_equal(legacy: list[Any], new: list[Any], form: FormOf, equal: Equal) -> Matched:
+    """Items in any order: those that are equal under the rules first, then the nearest.
+
+    `equal` compares two items; it is asked only where their forms are the same and not certain.
+    """
+    one, other, is_whole = _without_same(legacy, new, form, equal)
+    detail = "" if is_whole else "an array has too many items that are nearly the same"
+    pairs, missing, added, kept_order = _nearest(one, other)
     if kept_order:
         detail = detail or "an array without a key is too long to find what changed in it"
-    if is_swapped:
-        left_over.reverse()
-        pairs = [(new_one, legacy_one) for legacy_one, new_one in pairs]
-    missing, added = (sorted(each, key=_index) for each in left_over)
     by_place = sorted(pairs, key=lambda pair: pair[0][0])
     return Matched(
-        [(at, each, partner) for (at, each), (_, partner) in by_place], missing, added, detail
+        [(at, each, partner) for (at, each), (_, partner) in by_place],
+        sorted(missing, key=_index),
+        sorted(added, key=_index),
+        detail,
     )
 
 
-def align(legacy: list[Any], new: list[Any]) -> Matched:
-    """Arrays in order, of different lengths: the fewest items missing or added."""
-    matched = Matched()
+def align(legacy: list[Any], new: list[Any], form: FormOf, most: int) -> Matched:
+    """Arrays in order, of different lengths: the fewest items missing or added.
+
+    Where there are more than `most` items between the same ends, they belong together by place.
+    """
+    start, end = _same_ends(legacy, new)
+    one, other = legacy[start : len(legacy) - end], new[start : len(new) - end]
+    if len(one) + len(other) > most:
+        return by_place(one, other, start)
+    # Small numbers for the forms: an array can have a million items.
+    numbers: dict[bytes, int] = {}
+    forms = [form(each) for each in one]
+    marks = [numbers.setdefault(each.mark, len(numbers)) for each in forms]
     same, is_exact = common_subsequence(
-        [_canonical(each) for each in legacy], [_canonical(each) for each in new]
+        marks, [numbers.setdefault(form(each).mark, len(numbers)) for each in other]
     )
-    if not is_exact:
-        matched.detail = "an array is too long to find what changed in it"
+    pairs: list[tuple[int, Any, Any]] = []
+    matched = Matched(pairs, detail="" if is_exact else TOO_LONG)
     at, to = 0, 0
-    for next_at, next_to in [*same, (len(legacy), len(new))]:
+    for next_at, next_to in [*same, (len(one), len(other))]:
         common = min(next_at - at, next_to - to)
-        matched.pairs += [
-            (at + offset, legacy[at + offset], new[to + offset]) for offset in range(common)
+        pairs += [
+            (start + at + offset, one[at + offset], other[to + offset]) for offset in range(common)
         ]
-        matched.missing += [(left, legacy[left]) for left in range(at + common, next_at)]
-        matched.added += [(left, new[left]) for left in range(to + common, next_to)]
+        matched.missing += [(start + left, one[left]) for left in range(at + common, next_at)]
+        matched.added += [(start + left, other[left]) for left in range(to + common, next_to)]
+        if next_at < len(one) and next_to < len(other) and not forms[next_at].certain:
+            pairs.append((start + next_at, one[next_at], other[next_to]))
         at, to = next_at + 1, next_to + 1
     return matched
 
 
-def _by_key(items: list[Any], key: str) -> dict[Any, tuple[int, Any]] | None:
-    found: dict[Any, tuple[int, Any]] = {}
+def by_place(one: list[Any], other: list[Any], start: int = 0) -> Matched:
+    """Items by their place alone; the first is at `start`."""
+    common = min(len(one), len(other))
+    return Matched(
+        zip(range(start, start + common), one, other, strict=False),
+        [(start + at, one[at]) for at in range(common, len(one))],
+        [(start + at, other[at]) for at in range(common, len(other))],
+        TOO_LONG,
+    )
+
+
+def _same_ends(legacy: list[Any], new: list[Any]) -> tuple[int, int]:
+    """How many items are the same at the start of both, and how many at the end."""
+    shortest = min(len(legacy), len(new))
+    start, end = 0, 0
+    try:
+        while start < shortest and _is_same(legacy[start], new[start]):
+            start += 1
+        while end < shortest - start and _is_same(legacy[-1 - end], new[-1 - end]):
+            end += 1
+    except RecursionError:
+        pass  # too deep for that: what is left is looked at more closely
+    return start, end
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or strictly_equal(one, other)
+
+
+def _by_key(items: list[Any], key: str, rules: CompiledRules) -> dict[Any, Place] | None:
+    found: dict[Any, Place] = {}
     for at, each in enumerate(items):
         value = each.get(key) if isinstance(each, dict) else None
-        if value is None or isinstance(value, dict | list):
+        if value is None or isinstance(value, dict | list | Repeated):
             return None
-        marked = (value.__class__, value)  # 1, 1.0 and true are three keys
+        marked = _key_mark(value, rules)
         if marked in found:
             return None
         found[marked] = (at, each)
     return found
 
 
+def _key_mark(value: Any, rules: CompiledRules) -> tuple[Any, Any]:
+    """What is the same for keys that are: 1, 1.0, "1" and true are four, unless the rules say."""
+    number = number_of(value) if rules.number_text else value
+    if (rules.number_text or rules.int_float) and number.__class__ in NUMBERS:
+        return (None, spelling(number))
+    return (value.__class__, value)
+
+
 def _without_same(
-    legacy: list[Any], new: list[Any]
-) -> tuple[list[tuple[bytes, int, Any]], list[tuple[bytes, int, Any]]]:
-    """What is left when items of the same canonical bytes are taken out in pairs."""
-    places: defaultdict[bytes, deque[tuple[int, Any]]] = defaultdict(deque)
-    for at, each in enumerate(new):
-        places[_canonical(each)].append((at, each))
-    left = []
-    for at, each in enumerate(legacy):
-        key = _canonical(each)
-        if places.get(key):
-            places[key].popleft()
-        else:
-            left.append((key, at, each))
-    added = [(key, at, each) for key, same in places.items() for at, each in same]
-    return sorted(left, key=_key_and_index), sorted(added, key=_key_and_index)
+    legacy: list[Any], new: list[Any], form: FormOf, equal: Equal
+) -> tuple[Items, Items, bool]:
+    """What is left when equal items are taken out in pairs; whether all of it was looked at."""
+    groups, certain = _by_form(legacy, form)
+    other_groups, other_certain = _by_form(new, form)
+    left: Items = []
+    other_left: Items = []
+    is_whole = True
+    for mark, one in groups.items():
+        other = other_groups.pop(mark, [])
+        if mark in certain and mark in other_certain:
+            common = min(len(one), len(other))
+            one, other = one[common:], other[common:]
+        elif other:
+            one, other, is_done = without_pairs(one, other, form, equal)
+            is_whole = is_whole and is_done
+        left += one
+        other_left += other
+    for other in other_groups.values():
+        other_left += other
+    return left, other_left, is_whole
 
 
-def _without_equal(
-    one: Items, other: Items, equal: Callable[[Any, Any], bool]
-) -> tuple[Items, Items]:
-    """What is left when as many as possible are matched that are equal under the rules.
-
-    Those are not all equal to each other (a tolerance), so it takes Kuhn's augmenting paths.
-    """
-    partners = [
-        [j for j, (_, partner) in enumerate(other) if equal(each, partner)] for _, each in one
-    ]
-    held: dict[int, int] = {}
-
-    def find(i: int, seen: set[int]) -> bool:
-        for j in partners[i]:
-            if j not in seen:
-                seen.add(j)
-                if j not in held or find(held[j], seen):
-                    held[j] = i
-                    return True
-        return False
-
-    unmatched = [each for i, each in enumerate(one) if not find(i, set())]
-    return unmatched, [each for j, each in enumerate(other) if j not in held]
+def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], set[bytes]]:
+    """The items by the marks of their forms; the marks that are certain in all of them."""
+    groups: dict[bytes, Items] = {}
+    uncertain = set()
+    for at, each in enumerate(items):
+        found = form(each)
+        groups.setdefault(found.mark, []).append((at, each))
+        if not found.certain:
+            uncertain.add(found.mark)
+    return groups, groups.keys() - uncertain
 
 
 def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
@@ -166,6 +211,14 @@ def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
         common = min(len(one), len(other))
         pairs = list(zip(one[:common], other[:common], strict=True))
         return pairs, one[common:], other[common:], True
+    one, other = by_mark(one), by_mark(other)
+    if not is_in_order(one, other):
+        pairs, other, one, _ = _nearest_of(other, one)
+        return [(each, partner) for partner, each in pairs], one, other, False
+    return _nearest_of(one, other)
+
+
+def _nearest_of(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
     distances = sorted(
         (_distance(one[i][1], other[j][1]), i, j)
         for i in range(len(one))
@@ -211,17 +264,5 @@ def _distance(one: Any, other: Any) -> float:
     return float(found.get("deep_distance", 0.0))
 
 
-def _canonical(value: Any) -> bytes:
-    """What is the same for two values only if they are the same, down to the types of numbers."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except (TypeError, RecursionError):
-        return canonical(value)  # a number that no float holds, great depth
-
-
 def _index(place: Place) -> int:
     return place[0]
-
-
-def _key_and_index(each: tuple[bytes, int, Any]) -> tuple[bytes, int]:
-    return each[:2]

@@ -3,6 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
+from comparators.repeated import Repeated
+
 
 def canonical(value: Any) -> bytes:
     """The bytes of a value: others for others, however deep it is. Never raises.
@@ -23,6 +25,9 @@ def canonical(value: Any) -> bytes:
         elif isinstance(each, list | tuple):
             pieces.append(b"[%d" % len(each))
             stack += each
+        elif isinstance(each, Repeated):
+            pieces.append(b"*%d" % len(each.values))
+            stack += each.values
         else:
             scalar = _scalar(each)
             pieces += (type(each).__name__.encode(), b"%d:" % len(scalar), scalar)

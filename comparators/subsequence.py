@@ -9,14 +9,16 @@ only what occurs once on both sides is matched.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 MAX_BITS: Final = 64 << 20  # of the table: 8 MiB
+_ROW_BITS: Final = 300  # that a row takes beyond its own
 
 Pairs = list[tuple[int, int]]
+T = TypeVar("T", bytes, int)
 
 
-def common_subsequence(one: Sequence[bytes], other: Sequence[bytes]) -> tuple[Pairs, bool]:
+def common_subsequence(one: Sequence[T], other: Sequence[T]) -> tuple[Pairs, bool]:
     """Pairs of indices of what is the same, rising on both sides; whether they are the most.
 
     With the sides exchanged the pairs are the same, exchanged.
@@ -27,17 +29,17 @@ def common_subsequence(one: Sequence[bytes], other: Sequence[bytes]) -> tuple[Pa
     return _common(one, other)
 
 
-def _common(one: Sequence[bytes], other: Sequence[bytes]) -> tuple[Pairs, bool]:
+def _common(one: Sequence[T], other: Sequence[T]) -> tuple[Pairs, bool]:
     shortest = min(len(one), len(other))
-    start = 0
+    start: int = 0
     while start < shortest and one[start] == other[start]:
         start += 1
-    end = 0
+    end: int = 0
     while end < shortest - start and one[-1 - end] == other[-1 - end]:
         end += 1
     middle, other_middle = one[start : len(one) - end], other[start : len(other) - end]
-    is_exact = len(middle) * len(other_middle) <= MAX_BITS
-    inside = (_longest if is_exact else _patient)(middle, other_middle)
+    is_exact = (len(middle) + _ROW_BITS) * len(other_middle) <= MAX_BITS
+    inside: Pairs = (_longest if is_exact else _patient)(middle, other_middle)
     return [
         *((at, at) for at in range(start)),
         *((start + i, start + j) for i, j in inside),
@@ -45,8 +47,8 @@ def _common(one: Sequence[bytes], other: Sequence[bytes]) -> tuple[Pairs, bool]:
     ], is_exact
 
 
-def _longest(one: Sequence[bytes], other: Sequence[bytes]) -> Pairs:
-    places: dict[bytes, int] = {}
+def _longest(one: Sequence[T], other: Sequence[T]) -> Pairs:
+    places: dict[T, int] = {}
     for at, each in enumerate(one):
         places[each] = places.get(each, 0) | 1 << at
     full = (1 << len(one)) - 1
@@ -70,7 +72,7 @@ def _longest(one: Sequence[bytes], other: Sequence[bytes]) -> Pairs:
     return pairs[::-1]
 
 
-def _patient(one: Sequence[bytes], other: Sequence[bytes]) -> Pairs:
+def _patient(one: Sequence[T], other: Sequence[T]) -> Pairs:
     counts, other_counts = Counter(one), Counter(other)
     places = {each: at for at, each in enumerate(other) if other_counts[each] == 1}
     unique = [

@@ -2,27 +2,36 @@
 
 The walk goes through both trees at once and beside them through the automaton of the rules. Equal
 subtrees are left at once where no rule can match below. It keeps its own stack, so depth costs
-memory and no recursion. Strict where Python is not: 1, 1.0, true and "1" are four values.
+memory and no recursion, and writes the path of a place only where it differs. Strict where Python
+is not: 1, 1.0, true and "1" are four values.
 """
 
-import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-import orjson
-
-from comparators.alignment import align, match_by_key, match_equal
+from comparators.alignment import Matched, align, by_place, match_by_key, match_equal
 from comparators.model import ABSENT, MAX_DIFFERENCES, Difference, Kind
-from comparators.paths import State, render_step
+from comparators.numeric import NUMBERS, number_of, same_number, within
+from comparators.paths import render_step
 from comparators.renaming import renamed
+from comparators.repeated import Repeated
 from comparators.rules import CompiledRules, Place, place_of
+from comparators.sameness import FORM_WORK, Form, Forms, Where, strictly_equal
 
-# A walk ends after so many pairs of nodes, truncated: a pair that differs everywhere.
-MAX_NODES: Final = 2_000_000
+# A walk ends after so many values, truncated: a pair that differs everywhere. A second or two.
+MAX_NODES: Final = 1_500_000
+# So many more to find which items of unordered arrays are equal.
+MAX_PAIRED: Final = 300_000
 
-Where = State[Place] | None
-Numbers = (int, float, Decimal)
+_WALK_WORK: Final = 4  # that a walk takes before its first value
+# In arrays and objects nested deeper, no shortcuts: each looks at all that is below it.
+MAX_LEVELS: Final = 64
+
+# A place: the one around it, and the step from there. Of the root, nothing and its whole path.
+Spot = tuple[Any, str | int]
+Node = tuple[Any, Any, Where, Spot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,58 +46,58 @@ class Found:
 def compare_values(legacy: Any, new: Any, rules: CompiledRules, base: str = "$") -> Found:
     """The places in which two trees differ, at most MAX_DIFFERENCES. `base` is the root's path.
 
-    Trees consist of dict, list, str, int, float, Decimal, bool and None. Never raises.
+    Trees consist of dict, list, str, int, float, Decimal, bool, None and, in place of a value,
+    Repeated. Never raises.
     """
     if rules.renames:
         new = renamed(new, rules.renames)
-    return _Walk(rules).walk(legacy, new, base)
-
-
-def strictly_equal(one: Any, other: Any) -> bool:
-    """Whether two values are the same, down to the types of numbers; False may mean "look"."""
-    if one.__class__ is not other.__class__ or one != other:
-        return False
-    if isinstance(one, dict | list):
-        try:
-            # == takes 1 for 1.0 and for true, further down.
-            return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
-                other, option=orjson.OPT_SORT_KEYS
-            )
-        except (TypeError, RecursionError):
-            return False
-    return True
+    walk = _Walk(rules, MAX_NODES)
+    walk.go(legacy, new, rules.places.start, base)
+    return walk.result()
 
 
 class _Walk:
-    def __init__(self, rules: CompiledRules) -> None:
+    def __init__(self, rules: CompiledRules, most: int) -> None:
         self.rules = rules
         self.found: list[Difference] = []
         self.nodes = 0
+        self.most = most
+        self.most_paired = min(most, MAX_PAIRED)
         self.truncated = ""
-        # What is still to be compared, the next one last.
-        self.stack: list[tuple[Any, Any, Where, str]] = []
+        # What is still to be compared, the innermost last.
+        self.stack: list[Iterator[Node]] = []
+        self.written: dict[int, tuple[Spot, str]] = {}  # paths, by the identity of their spots
 
-    def walk(self, legacy: Any, new: Any, base: str) -> Found:
+    def go(
+        self, legacy: Any, new: Any, state: Where, base: str, most: int = MAX_DIFFERENCES
+    ) -> None:
+        """Compare until there are so many differences."""
         stack = self.stack
-        stack.append((legacy, new, self.rules.places.start, base))
+        stack.append(iter([(legacy, new, state, (None, base))]))
         while stack:
-            if len(self.found) >= MAX_DIFFERENCES:
-                self.truncated = f"more than {MAX_DIFFERENCES} differences"
-                break
-            if self.nodes > MAX_NODES:
-                self.truncated = f"more than {MAX_NODES} values"
-                break
-            self._compare(*stack.pop())
+            node = next(stack[-1], None)
+            if node is None:
+                stack.pop()
+                continue
+            if len(self.found) >= most:
+                self.truncated = self.truncated or f"more than {most} differences"
+                return
+            if self.nodes > self.most:
+                self.truncated = f"more than {self.most} values"
+                return
+            self._compare(*node)
+
+    def result(self) -> Found:
         if len(self.found) > MAX_DIFFERENCES:
             self.truncated = self.truncated or f"more than {MAX_DIFFERENCES} differences"
         return Found(tuple(self.found[:MAX_DIFFERENCES]), bool(self.truncated), self.truncated)
 
-    def _compare(self, legacy: Any, new: Any, state: Where, path: str) -> None:
+    def _compare(self, legacy: Any, new: Any, state: Where, spot: Spot) -> None:
         self.nodes += 1
         place = None
         if state is None:
             try:
-                if strictly_equal(legacy, new):
+                if len(self.stack) <= MAX_LEVELS and strictly_equal(legacy, new):
                     return
             except RecursionError:
                 pass  # deeper than == goes: this walk does not mind
@@ -98,172 +107,199 @@ class _Walk:
                 return
         kind = legacy.__class__
         if kind is dict and new.__class__ is dict:
-            self._objects(legacy, new, state, path)
+            self._objects(legacy, new, state, spot)
         elif kind is list and new.__class__ is list:
-            self._arrays(legacy, new, state, path, place)
-        elif not self._same_scalar(legacy, new, place):
-            self.found.append(Difference(path, _kind(legacy, new), legacy, new))
+            self._arrays(legacy, new, state, spot, place)
+        elif not self._same_scalar(legacy, new, place) and not self._same_repeated(
+            legacy, new, state
+        ):
+            self._tell(spot, _kind(legacy, new), legacy, new)
 
     def _objects(
-        self, legacy: dict[str, Any], new: dict[str, Any], state: Where, path: str
+        self, legacy: dict[str, Any], new: dict[str, Any], state: Where, spot: Spot
     ) -> None:
-        stack = self.stack
-        later = []
+        later: list[Node] = []
         for key, value in legacy.items():
             below = state.key(key) if state is not None else None
             other = new.get(key, ABSENT)
             if other is ABSENT:
-                if not self._may_lack(value, below):
-                    self.found.append(
-                        Difference(path + render_step(key), Kind.MISSING, value, ABSENT)
-                    )
+                if not self._may_lack_key(value, below):
+                    self._tell((spot, key), Kind.MISSING, value, ABSENT)
             elif below is None and value.__class__ in _PLAIN and value.__class__ is other.__class__:
                 self.nodes += 1
                 if value != other:
-                    self.found.append(Difference(path + render_step(key), Kind.VALUE, value, other))
+                    self._tell((spot, key), Kind.VALUE, value, other)
             else:
-                later.append((value, other, below, path + render_step(key)))
+                later.append((value, other, below, (spot, key)))
         if len(new) != len(legacy) or new.keys() != legacy.keys():
             for key, value in new.items():
                 below = state.key(key) if state is not None else None
-                if key not in legacy and not self._may_lack(value, below):
-                    self.found.append(
-                        Difference(path + render_step(key), Kind.ADDED, ABSENT, value)
-                    )
-        stack.extend(reversed(later))
+                if key not in legacy and not self._may_lack_key(value, below):
+                    self._tell((spot, key), Kind.ADDED, ABSENT, value)
+        if later:
+            self.stack.append(iter(later))
 
-    def _may_lack(self, value: Any, below: Where) -> bool:
+    def _may_lack_key(self, value: Any, below: Where) -> bool:
         """Whether one side may be without this key."""
-        if value is None and self.rules.null_absent:
-            return True
-        place = place_of(below.matches) if below is not None and below.matches else None
-        return place is not None and place.ignored
+        return (value is None and self.rules.null_absent) or _is_ignored(below)
 
     def _arrays(
-        self, legacy: list[Any], new: list[Any], state: Where, path: str, place: Place | None
+        self, legacy: list[Any], new: list[Any], state: Where, spot: Spot, place: Place | None
     ) -> None:
         if place is not None and place.unordered:
-            self._unordered(legacy, new, state, path, place.key)
-        elif len(legacy) == len(new):
-            self._items(list(zip(range(len(legacy)), legacy, new, strict=True)), state, path)
+            matched = self._unordered(legacy, new, state, place.key)
+        elif len(legacy) != len(new):
+            matched = self._aligned(legacy, new, state)
         else:
-            aligned = align(legacy, new)
-            self.truncated = self.truncated or aligned.detail
-            self._some(aligned.missing, aligned.added, state, path)
-            self._items(aligned.pairs, state, path)
+            pairs = zip(range(len(legacy)), legacy, new, strict=True)
+            self.stack.append(self._items(pairs, state, spot))
+            return
+        self.truncated = self.truncated or matched.detail
+        self._some(matched.missing, matched.added, state, spot)
+        self.stack.append(self._items(matched.pairs, state, spot))
+
+    def _aligned(self, legacy: list[Any], new: list[Any], state: Where) -> Matched:
+        if len(self.stack) > MAX_LEVELS:
+            return by_place(legacy, new)
+        below = _any_item(state)
+        forms = Forms(self.rules, self.most - self.nodes)
+
+        def form(value: Any) -> Form:
+            return forms.of(value, below, near=True)
+
+        matched = align(legacy, new, form, (self.most - self.nodes) // FORM_WORK)
+        self.nodes += forms.work
+        return matched
 
     def _unordered(
-        self, legacy: list[Any], new: list[Any], state: Where, path: str, key: str | None
-    ) -> None:
-        by_key = match_by_key(legacy, new, key)
-        if by_key is not None:
-            self._some(by_key.missing, by_key.added, state, path)
-            self._items(by_key.pairs, state, path)
-            return
-        rest = match_equal(legacy, new, lambda one, other: self._equal_below(one, other, state))
-        if rest.detail:
-            self.truncated = self.truncated or rest.detail
-        self._some(rest.missing, rest.added, state, path)
-        self._items(rest.pairs, state, path)
+        self, legacy: list[Any], new: list[Any], state: Where, key: str | None
+    ) -> Matched:
+        below = _any_item(state)
+        matched = match_by_key(legacy, new, key, below, self.rules)
+        if matched is not None:
+            return matched
+        most = self.most - self.nodes
+        if len(self.stack) > MAX_LEVELS or len(legacy) + len(new) > most // FORM_WORK:
+            return by_place(legacy, new)
+        forms = Forms(self.rules, most)
 
-    def _equal_below(self, one: Any, other: Any, state: Where) -> bool:
-        """Whether two items are equal under the rules."""
-        walk = _Walk(self.rules)
-        walk.stack.append((one, other, state.item(-1) if state is not None else None, "$"))
-        while walk.stack and not walk.found:
-            walk._compare(*walk.stack.pop())
-        self.nodes += walk.nodes
-        return not walk.found
+        def form(value: Any) -> Form:
+            return forms.of(value, below)
 
-    def _items(self, pairs: list[tuple[int, Any, Any]], state: Where, path: str) -> None:
-        """Compare items; the index is that of legacy."""
-        for index, one, other in reversed(pairs):
+        def equal(one: Any, other: Any) -> bool:
+            return self._are_equal(one, other, below)
+
+        matched = match_equal(legacy, new, form, equal)
+        self.nodes += forms.work
+        if self.most_paired <= 0:
+            matched.detail = matched.detail or "too many items to be matched under the rules"
+        return matched
+
+    def _are_equal(self, one: Any, other: Any, state: Where) -> bool:
+        """Whether two values are equal under the rules, as far as this walk may still look."""
+        if self.most_paired <= 0:
+            return False
+        walk = _Walk(self.rules, self.most_paired)
+        walk.go(one, other, state, "$", most=1)
+        self.most_paired -= walk.nodes + _WALK_WORK
+        return not walk.found and not walk.truncated
+
+    def _items(
+        self, pairs: Iterable[tuple[int, Any, Any]], state: Where, spot: Spot
+    ) -> Iterator[Node]:
+        """Items that are still to be compared; the index is that of legacy."""
+        for number, (index, one, other) in enumerate(pairs):
             below = state.item(index) if state is not None else None
-            self.stack.append((one, other, below, f"{path}[{index}]"))
+            if (
+                below is None
+                and one.__class__ in _PLAIN
+                and one.__class__ is other.__class__
+                and one == other
+            ):
+                self.nodes += not number & 7  # eight take the time of one
+            else:
+                yield one, other, below, (spot, index)
 
     def _some(
         self,
         missing: list[tuple[int, Any]],
         added: list[tuple[int, Any]],
         state: Where,
-        path: str,
+        spot: Spot,
     ) -> None:
         """Items that one side has and the other lacks."""
         for items, kind in ((missing, Kind.MISSING), (added, Kind.ADDED)):
             for index, value in items:
-                below = state.item(index) if state is not None else None
-                if self._may_lack(value, below):
+                if _is_ignored(state.item(index) if state is not None else None):
                     continue
                 sides = (value, ABSENT) if kind is Kind.MISSING else (ABSENT, value)
-                self.found.append(Difference(f"{path}[{index}]", kind, *sides))
-                if len(self.found) >= MAX_DIFFERENCES:
-                    return
+                self._tell((spot, index), kind, *sides)
 
     def _same_scalar(self, legacy: Any, new: Any, place: Place | None) -> bool:
         one, other = legacy.__class__, new.__class__
         rules = self.rules
         if rules.number_text and str in (one, other) and one is not other:
-            legacy, new = _number(legacy), _number(new)
+            legacy, new = number_of(legacy), number_of(new)
             if legacy is None or new is None:
                 return False
             one, other = legacy.__class__, new.__class__
-            if _same_number(legacy, new):
+            if same_number(legacy, new):
                 return True
-        if one in _NUMBERS and other in _NUMBERS:
+        if one in NUMBERS and other in NUMBERS:
             if place is not None and place.tolerance is not None:
-                return _within(legacy, new, place.tolerance)
+                return within(legacy, new, place.tolerance)
             if (one is int) != (other is int) and not rules.int_float:
                 return False
-            return _same_number(legacy, new)
+            return same_number(legacy, new)
         return bool(one is other and legacy == new)
+
+    def _same_repeated(self, legacy: Any, new: Any, state: Where) -> bool:
+        """Whether a key stands as often on both sides, with the same values."""
+        return (
+            isinstance(legacy, Repeated)
+            and isinstance(new, Repeated)
+            and len(legacy.values) == len(new.values)
+            and all(
+                self._are_equal(one, other, state)
+                for one, other in zip(legacy.values, new.values, strict=True)
+            )
+        )
+
+    def _tell(self, spot: Spot, kind: Kind, legacy: Any, new: Any) -> None:
+        if len(self.found) <= MAX_DIFFERENCES:  # one more says that there are more
+            self.found.append(Difference(self._path(spot), kind, legacy, new))
+
+    def _path(self, spot: Spot) -> str:
+        """The path of a place; those around it are written once."""
+        steps = []
+        at = spot
+        while at[0] is not None and id(at) not in self.written:
+            steps.append(at)
+            at = at[0]
+        text = self.written[id(at)][1] if at[0] is not None else str(at[1])
+        if len(steps) > 1:
+            text += "".join(render_step(step) for _, step in reversed(steps[1:]))
+            self.written[id(steps[1])] = steps[1], text
+        return text + render_step(steps[0][1]) if steps else text
 
 
 _PLAIN: Final = frozenset((str, int, bool))
-_NUMBERS: Final = frozenset(Numbers)
+
+
+def _any_item(state: Where) -> Where:
+    """The rules for any item of an array: not those for the item with a certain number."""
+    return state.item(-1) if state is not None else None
+
+
+def _is_ignored(state: Where) -> bool:
+    place = place_of(state.matches) if state is not None and state.matches else None
+    return place is not None and place.ignored
 
 
 def _kind(legacy: Any, new: Any) -> Kind:
     one, other = legacy.__class__, new.__class__
+    if Repeated in (one, other):
+        return Kind.DUPLICATE_KEY
     if one is other or {one, other} <= {float, Decimal}:
         return Kind.VALUE
     return Kind.TYPE
-
-
-def _same_number(one: Any, other: Any) -> bool:
-    if one != one or other != other:
-        return bool(one != one and other != other)  # NaN is NaN
-    if one.__class__ is not other.__class__ and float in (one.__class__, other.__class__):
-        # As written: a float stands for its shortest text, not for all of its bits.
-        return _exactly(one) == _exactly(other)
-    return bool(one == other)
-
-
-def _within(one: Any, other: Any, tolerance: float) -> bool:
-    if _same_number(one, other):
-        return True
-    try:
-        if not math.isfinite(one) or not math.isfinite(other):
-            return False
-        # Exact: 0.1 + 0.2 is not 0.3 in floats, and what is meant is the number as written.
-        return abs(_exactly(one) - _exactly(other)) <= _exactly(tolerance)
-    except (ArithmeticError, ValueError, OverflowError):
-        return False
-
-
-def _exactly(number: Any) -> Decimal:
-    return Decimal(repr(number)) if number.__class__ is float else Decimal(number)
-
-
-def _number(value: Any) -> Any:
-    """A number, or text that is one; None where it is neither."""
-    if value.__class__ in _NUMBERS:
-        return value
-    if value.__class__ is not str or len(value) > 400:
-        return None
-    text = value.strip()
-    if not text or text.strip("+-0123456789.eE"):
-        return None
-    try:
-        return int(text) if text.lstrip("+-").isdecimal() else Decimal(text)
-    except (ValueError, ArithmeticError):
-        return None
