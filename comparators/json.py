@@ -8,7 +8,6 @@ with a parser of our own that keeps its stack itself.
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -16,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from comparators.model import ABSENT, Difference, Kind
-from comparators.paths import render_step
+from comparators.repeated import Objects, all_of_each, last_of_each
 from comparators.rules import CompiledRules
 from comparators.values import Found, compare_values
 
@@ -30,6 +29,7 @@ _MANY_DIGITS: Final = b"0" * 16
 _MAY_BE_EXPONENT = re.compile(rb"[0-9][eE][-+0-9]")
 _LONG_NUMBER = re.compile(rb"(?:^|[:,\[])[ \t\n\r]*-?[0-9](?:[0-9.]{15}|[0-9.]*[eE][-+0-9])")
 _KEY_END = re.compile(rb'"[ \t\n\r]*:')
+_BY_NUMBER: Final = (b"u0022", b"u003a", b"u003A")  # a quote, a colon
 _SPACES_BEHIND_QUOTES: Final = (b'" ', b'"\n', b'"\t', b'"\r')
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING_END = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -50,10 +50,10 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """A parsed body, and the keys (with the path of their object) that occur more than once."""
+    """A parsed body. `has_repeated`: there may be values of `comparators.repeated` in it."""
 
     value: Any
-    duplicates: tuple[tuple[str, str], ...] = ()  # the key, and its values as text
+    has_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +63,31 @@ class NotJson:
     reason: str
 
 
-class _Duplicates:
-    """Hears of every object, and remembers the keys that occur more than once in one."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[str, str]] = []
-
-    def object_of(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            for key in made:
-                values = [value for name, value in pairs if name == key]
-                if len(values) > 1:
-                    self.found.append((key, _text_of(values)))
-        return made
-
-
 def compare_json(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
     """The whole ladder of two JSON bodies. Never raises."""
     if legacy == new:
         return Found()
-    one, other = load_json(legacy), load_json(new)
+    one, other = _load(legacy), _load(new)
     if isinstance(one, NotJson) or isinstance(other, NotJson):
         return _not_both(one, other)
     found = compare_values(one.value, other.value, rules)
-    duplicates = _duplicates(one, other)
-    return Found((*duplicates, *found.differences), found.truncated, found.detail)
+    if not one.has_repeated and not other.has_repeated:
+        return found
+    return Found(tuple(map(_plain, found.differences)), found.truncated, found.detail)
 
 
 def load_json(body: bytes) -> Json | NotJson:
-    """The value of a body; numbers that a float cannot hold are int or Decimal."""
+    """The value of a body; numbers that a float cannot hold are int or Decimal.
+
+    Of a key that stands more than once in an object, the last value.
+    """
+    loaded = _load(body)
+    if isinstance(loaded, Json) and loaded.has_repeated:
+        return Json(last_of_each(loaded.value))
+    return loaded
+
+
+def _load(body: bytes) -> Json | NotJson:
     data = body[3:] if body.startswith(BOM) else body
     if not _may_be_inexact(data):
         try:
@@ -113,8 +108,11 @@ def _may_be_inexact(data: bytes) -> bool:
 def _may_repeat_keys(data: bytes, value: Any) -> bool:
     """Whether keys can have been lost: written again, a value has as many of them as it had.
 
-    A key ends with a quote and a colon; inside a string that is `\\":` both times.
+    A key ends with a quote and a colon; inside a string that is `\\":` both times, unless one of
+    the two is escaped by its number.
     """
+    if any(each in data for each in _BY_NUMBER):
+        return True
     if any(each in data for each in _SPACES_BEHIND_QUOTES):
         ends = len(_KEY_END.findall(data))
     else:
@@ -130,24 +128,23 @@ def _load_exactly(data: bytes) -> Json | NotJson:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return NotJson(f"invalid UTF-8 at byte {error.start}")
-    duplicates = _Duplicates()
+    objects = Objects()
     try:
         value = json.loads(
             text,
-            object_pairs_hook=duplicates.object_of,
+            object_pairs_hook=objects.of,
             parse_float=_exact_float,
             parse_int=_exact_int,
             parse_constant=_WORDS.__getitem__,
         )
     except RecursionError:
-        duplicates = _Duplicates()
         try:
-            value = _load_deeply(text, duplicates.object_of)
+            value = _load_deeply(text, objects)
         except ValueError as error:
             return NotJson(str(error))
     except ValueError as error:
         return NotJson(str(error))
-    return Json(value, tuple(sorted(duplicates.found)))
+    return Json(value, objects.has_repeated)
 
 
 def _exact_int(text: str) -> int | Decimal:
@@ -161,13 +158,13 @@ def _exact_float(text: str) -> float | Decimal:
     try:
         exact = Decimal(text)
     except InvalidOperation:
-        return number  # an exponent beyond all measure
+        raise ValueError("a number beyond all measure") from None
     if number in (float("inf"), float("-inf")) or Decimal(repr(number)) != exact:
         return exact
     return number
 
 
-def _load_deeply(text: str, object_of: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:
+def _load_deeply(text: str, objects: Objects) -> Any:
     """The value of a text that nests deeper than the stack. Raises ValueError."""
     open_: list[tuple[list[Any], bool]] = []  # what is being filled; whether it is an object
     keys: list[str] = []
@@ -180,7 +177,7 @@ def _load_deeply(text: str, object_of: Callable[[list[tuple[str, Any]]], dict[st
             open_.append(([], char == "{"))
             at = _skip(text, at + 1)
             if text[at : at + 1] == ("}" if char == "{" else "]"):
-                value, at = _closed(open_, object_of), at + 1
+                value, at = _closed(open_, objects), at + 1
             else:
                 if char == "{":
                     at = _key(text, at, keys)
@@ -203,15 +200,12 @@ def _load_deeply(text: str, object_of: Callable[[list[tuple[str, Any]]], dict[st
                 break
             if char != ("}" if is_object else "]"):
                 raise ValueError(f"no comma or end at character {at}")
-            value, at = _closed(open_, object_of), at + 1
+            value, at = _closed(open_, objects), at + 1
 
 
-def _closed(
-    open_: list[tuple[list[Any], bool]],
-    object_of: Callable[[list[tuple[str, Any]]], dict[str, Any]],
-) -> Any:
+def _closed(open_: list[tuple[list[Any], bool]], objects: Objects) -> Any:
     inside, is_object = open_.pop()
-    return object_of(inside) if is_object else inside
+    return objects.of(inside) if is_object else inside
 
 
 def _skip(text: str, at: int) -> int:
@@ -254,23 +248,9 @@ def _not_both(one: Json | NotJson, other: Json | NotJson) -> Found:
     return Found((Difference("$", Kind.CODING, legacy, new),), False, detail)
 
 
-def _duplicates(one: Json, other: Json) -> list[Difference]:
-    """Keys that occur more than once in an object of one side, and not so on the other."""
-    if one.duplicates == other.duplicates:
-        return []
-    differing = sorted(set(one.duplicates) ^ set(other.duplicates)) or [*one.duplicates]
-    found = []
-    for key in dict.fromkeys(key for key, _ in differing):
-        before = [values for name, values in one.duplicates if name == key]
-        after = [values for name, values in other.duplicates if name == key]
-        step = render_step(key)
-        path = f"$.{step}" if step.startswith(".") else f"$..{step}"
-        found.append(Difference(path, Kind.DUPLICATE_KEY, before or ABSENT, after or ABSENT))
-    return found
-
-
-def _text_of(values: list[Any]) -> str:
-    try:
-        return repr(values)
-    except RecursionError:
-        return f"{len(values)} values"
+def _plain(difference: Difference) -> Difference:
+    """A difference whose values are of JSON alone."""
+    show = all_of_each if difference.kind is Kind.DUPLICATE_KEY else last_of_each
+    return Difference(
+        difference.path, difference.kind, show(difference.legacy), show(difference.new)
+    )
