@@ -67,7 +67,9 @@ class BackendModel(Section):
     ] = setting(REQUIRED, "one address, or several: least outstanding requests, bad ones ejected")
     connect_timeout: t.PositiveTime = setting("2s", "until a connection (and its TLS) stands")
     timeout: t.PositiveTime = setting("30s", "from the end of the request to the response headers")
-    idle_timeout: t.PositiveTime = setting("60s", "between bytes, but while the client owes some; the whole has no limit")
+    idle_timeout: t.PositiveTime = setting(
+        "60s", "between bytes, but while the client owes some; the whole has no limit"
+    )
     max_connections: Annotated[int, t.Whole(1, 65535)] = setting(
         256, "in all, divided among workers"
     )
@@ -120,7 +122,9 @@ class LimitsModel(Section):
     request_body: t.Size | None = setting(None, "size of a request's body, 413 beyond; null: none")
     client_idle: t.PositiveTime = setting("60s", "between two requests of a connection")
     header_timeout: t.PositiveTime = setting("10s", "for a request's head to arrive; 408 beyond")
-    body_idle: t.PositiveTime = setting("30s", "between two bytes of a body (its framing is none); 408 beyond")
+    body_idle: t.PositiveTime = setting(
+        "30s", "between two bytes of a body (its framing is none); 408 beyond"
+    )
     connections: Annotated[int, t.Whole(1, 1_000_000)] = setting(
         10000, "clients, divided among workers"
     )

@@ -275,7 +275,9 @@ class Launcher:
         reason = child.ended(status, time.monotonic())
         fields = {"child": child.name, "pid": pid, "reason": reason}
         if told_to_stop:
-            self._clean &= status == 0
+            # SIGTERM ends a child by itself only while it has not begun: nothing was cut short.
+            has_not_begun = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
+            self._clean &= status == 0 or has_not_begun
             self._log.info("child ended", **fields)
         elif child.failures >= LOUD_AFTER_FAILURES:
             self._log.critical("child keeps dying", times=child.failures, **fields)
@@ -365,8 +367,9 @@ def _check_state(config: Config) -> None:
     try:
         if config.state.redis_url is not None:
             check_shared_state(config.state.redis_url, config.state.sqlite_path)
-        else:
-            check_state(config.state.sqlite_path)
+        elif trouble := check_state(config.state.sqlite_path):
+            log = structlog.get_logger()
+            log.critical("state store is damaged, its snapshot is used instead", reason=trouble)
     except StoreError as error:
         raise StartError(str(error)) from error
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy.store.state import DamagedError, StoreError
+from proxy.store.state import DamagedError, ForeignError, StoreError
 
 BUSY_TIMEOUT_S: Final = 2.0  # the process before us may still be dying
 
@@ -91,10 +91,10 @@ def _prepare(layout: Layout, path: Path, database: sqlite3.Connection) -> None:
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     application = database.execute("PRAGMA application_id").fetchone()[0]
     if application != layout.application_id:
-        raise DamagedError(f"{path} is a SQLite file of something else; set another state:")
+        raise ForeignError(f"{path} is a SQLite file of something else; set another state:")
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version > layout.version:
-        raise DamagedError(f"{path} was written by a newer Banyan (schema {version}); use that one")
+        raise ForeignError(f"{path} was written by a newer Banyan (schema {version}); use that one")
     mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise StoreError(f"{path} cannot be put into WAL mode (it stays in {mode})")

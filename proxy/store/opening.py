@@ -12,7 +12,7 @@ from proxy.store.records import Stored
 from proxy.store.redis_address import shown_address
 from proxy.store.snapshot import read_snapshot, snapshot_path
 from proxy.store.sqlite import SqliteStore, check_store
-from proxy.store.state import ConflictError, StateStore, StoreError
+from proxy.store.state import ConflictError, DamagedError, ForeignError, StateStore, StoreError
 from proxy.store.state_redis import RedisStore
 
 SHARED_NAME: Final = "shared.db"  # of no file: its snapshot is what this machine knows of the Redis
@@ -31,10 +31,20 @@ def shared_snapshot_path(local: Path) -> Path:
     return snapshot_path(local.with_name(SHARED_NAME))
 
 
-def check_state(path: Path) -> None:
-    """Raise StoreError unless the store can be opened (or made) and used by this process."""
+def check_state(path: Path) -> str:
+    """What is wrong with the store where its snapshot serves in its place; empty: nothing.
+
+    Raises StoreError where there is neither, or another process has the store.
+    """
     is_new = not path.exists()
-    check_store(path)
+    try:
+        check_store(path)
+    except ForeignError:
+        raise
+    except DamagedError as error:
+        if read_snapshot(snapshot_path(path)) is None:
+            raise
+        return str(error)
     if is_new:
         try:
             read_snapshot(snapshot_path(path))
@@ -42,6 +52,7 @@ def check_state(path: Path) -> None:
             # Nothing began on it yet: leave things as they were found.
             path.unlink(missing_ok=True)
             raise
+    return ""
 
 
 def check_shared_state(url: str, local: Path) -> None:

@@ -20,6 +20,10 @@ class DamagedError(StoreError):
     """What is there is no good store: damaged, foreign, newer or empty."""
 
 
+class ForeignError(DamagedError):
+    """It is of something else, or of a newer Banyan: not what was meant."""
+
+
 class LostError(DamagedError):
     """Nothing is there any more of what was."""
 

@@ -108,6 +108,32 @@ async def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
     assert "put a good copy in its place" in said
 
 
+async def test_a_damaged_store_with_a_snapshot_serves_by_that_until_it_is_replaced(
+    tmp_path: Path,
+) -> None:
+    good = tmp_path / "good.db"
+    async with Serving(tmp_path, config().replace("legacy-only", "shadow-read")) as serving:
+        serving.signal(signal.SIGTERM)
+        assert await serving.exit_code() == 0
+    state = tmp_path / "state.db"
+    state.rename(good)
+    state.write_text("nonsense")
+    # What the file declares does not matter over a state that nobody knows.
+    async with Serving(tmp_path, config()) as serving:
+        [told] = serving.said("state store is damaged, its snapshot is used instead")
+        assert "put a good copy in its place" in told["reason"]
+        route = await serving.route("a")
+        assert (route["effective_phase"], route["pending"]["to"]) == ("shadow-read", "legacy-only")
+        ready = await serving.admin("/readyz")
+        assert ready["status"] == "degraded"
+        assert "is damaged" in ready["degraded"][0]
+        good.rename(state)
+        await serving.says("state store is back", within_s=20)
+        await asked_until(
+            lambda: serving.route("a"), lambda route: route["effective_phase"] == "legacy-only"
+        )
+
+
 async def test_the_url_of_a_redis_that_is_none_is_refused_and_not_shown(tmp_path: Path) -> None:
     url = "redis://me:hid@den@cache/0"
     said = await refusal(tmp_path, config().replace("sqlite:state.db", url))
