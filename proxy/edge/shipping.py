@@ -134,12 +134,13 @@ class Shipper:
         return len(waiting) * self._known.get(tally, 0.0) >= FULL_S * len(self.lanes)
 
     def _learn(self, tally: Tally, took: float) -> None:
-        known = self._known.get(tally)
-        if known is None and len(self._known) >= MAX_KNOWN:
+        if tally not in self._known and len(self._known) >= MAX_KNOWN:
             self._known.clear()
             for waiting in self._queues:
                 self._enter(waiting)
-        self._known[tally] = took if known is None else known + (took - known) * KNOWN_BY
+        known = self._known.get(tally, BATCH_S)
+        # Little by little: the first one of a comparer may have waited for what it imports.
+        self._known[tally] = known + (took - known) * KNOWN_BY
         if tally in self._queues:
             self._enter(tally)  # it may have become slow, or quick
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from proxy.core.messages import Suspect
-from proxy.edge.shipping import BATCH_S, FULL_S, Shipper
+from proxy.edge.shipping import BATCH_S, FULL_S, KNOWN_BY, Shipper
 from proxy.edge.tally import Tallies, Tally
 from tests.harness.comparer import answer, suspect
 from tests.harness.comparers import ComparerEnd, routes_of
@@ -107,7 +108,7 @@ async def test_what_would_wait_too_long_is_shed_and_counted_and_of_others_nothin
 ) -> None:
     await until_known(end, routes, "slow", "quick")
     end.held = "slow"
-    room = int(FULL_S / SLOW_S) + 1
+    room = math.ceil(FULL_S / (BATCH_S + (SLOW_S - BATCH_S) * KNOWN_BY))
     for _ in range(room):
         assert not routes.shipper.is_full(routes.tally("slow"))
         routes.put("slow")
