@@ -94,10 +94,11 @@ def render(path: JsonPath) -> str:
 class State(Generic[T]):
     """Where a walk stands: what matches exactly here, and where each step leads.
 
-    `key` and `item` give None where no pattern can match below.
+    `key` and `item` give None where no pattern can match below. `is_open`: a pattern has begun
+    here or above, and names something below.
     """
 
-    __slots__ = ("_automaton", "_items", "_keys", "_positions", "matches")
+    __slots__ = ("_automaton", "_items", "_keys", "_positions", "is_open", "matches")
 
     def __init__(self, automaton: "Automaton[T]", positions: frozenset[tuple[int, int]]) -> None:
         self._automaton = automaton
@@ -108,6 +109,10 @@ class State(Generic[T]):
             automaton.values[number]
             for number, at in sorted(positions)
             if at == len(automaton.paths[number])
+        )
+        self.is_open = any(
+            at < len(path) and (at > 0 or not isinstance(path[0], Deep))
+            for path, at in ((automaton.paths[number], at) for number, at in positions)
         )
 
     def key(self, name: str) -> "State[T] | None":
@@ -147,14 +152,21 @@ class State(Generic[T]):
                     positions.add((number, at + 1))
             elif step == taken and type(step) is type(taken):
                 positions.add((number, at + 1))
+            if automaton.is_loose and not isinstance(step, Deep):
+                positions |= _around(path, number, at, taken)
         return automaton.state(frozenset(positions)) if positions else None
 
 
 class Automaton(Generic[T]):
-    """Many paths, each with a value, ready to be walked from `start`."""
+    """Many paths, each with a value, ready to be walked from `start`.
 
-    def __init__(self, entries: Iterable[tuple[JsonPath, T]]) -> None:
+    A loose one also matches where an object stands in place of an array, or an array in place of
+    an object: `$.a[*].b` in `{"a": {"b": 1}}`, and `$.a.b` in `{"a": [{"b": 1}]}`.
+    """
+
+    def __init__(self, entries: Iterable[tuple[JsonPath, T]], *, is_loose: bool = False) -> None:
         listed = list(entries)
+        self.is_loose = is_loose
         self.paths = [path for path, _ in listed]
         self.values = [value for _, value in listed]
         self.names = {step + "" for path in self.paths for step in path if isinstance(step, str)}
@@ -170,6 +182,24 @@ class Automaton(Generic[T]):
         if state is None:
             state = self._states[positions] = State(self, positions)
         return state
+
+
+def _around(path: JsonPath, number: int, at: int, taken: str | int) -> set[tuple[int, int]]:
+    """Where else a step leads in a loose automaton: it is of the other kind than the path's."""
+    is_item = isinstance(path[at], int) or path[at] is Wild.ITEM
+    if isinstance(taken, int):
+        return set() if is_item else {(number, at)}
+    if not is_item:
+        return set()
+    # The key stands for the item, or the object for the array that has the item.
+    further = {(number, at), (number, at + 1)}
+    if at + 1 < len(path):
+        following = path[at + 1]
+        if isinstance(following, int) or following is Wild.ITEM:
+            further |= _around(path, number, at + 1, taken)
+        elif following in (taken, Wild.KEY):
+            further.add((number, at + 2))
+    return further
 
 
 def _step(found: re.Match[str]) -> Step:

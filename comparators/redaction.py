@@ -7,36 +7,34 @@ text, keys and paths included. What is nowhere named a secret, and looks like no
 `{"name": "password", "value": ...}` the value is hidden in a whole object, but where it alone
 differs only a rule can tell. Texts are cut after that, never before: half of a card number would
 be none any more.
+
+The two sides need not be alike. So a name that a rule ends with is secret wherever it stands,
+however it is spelled (`full_name`, `fullName`); what stands where a rule leads through, but cannot
+be followed (a text in place of an object), is hidden; and so is each line of a text that rules for
+other places than lines apply to: none of them can be found in it.
 """
 
 import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from comparators import content
-from comparators.canonical import canonical
 from comparators.form import MAX_FIELDS, Unreadable, load_form, load_ndjson
+from comparators.hiding import LONGEST_PATH, Hider, folded, showable
 from comparators.json import NotJson, load_json
 from comparators.markup import names_a_secret, redact_markup
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
-from comparators.paths import Automaton, Deep, JsonPath, State, parse_path, render
-from comparators.secrets import is_secret_name, secret_spans
+from comparators.paths import Automaton, Deep, JsonPath, State, Wild, parse_path
+from comparators.secrets import is_secret_name
 
-MARK: Final = "redacted:"
 ANY_LENGTH: Final = 1 << 31  # of a path
 MAX_DEPTH: Final = 200  # of what is shown or kept; deeper values are named only
 NESTED_DEEPER: Final = "(nested deeper)"
 
-# What a terminal, a log or a page could take for something else: control characters, overrides of
-# the direction of text, the separators of lines and paragraphs, lone surrogates.
-_UNSHOWABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
-_HASHED = re.compile(MARK + "[0-9a-f]{12}")
 _COOKIE_PAIR = re.compile(r"([^=;\s]+)=([^;]*)")
 _SECRET_HEADERS: Final = frozenset(
     ("authorization", "proxy-authorization", "www-authenticate", "cookie", "set-cookie")
@@ -56,14 +54,18 @@ _PLAIN_VALUE = re.compile(r"-?[0-9]{1,8}(?:\.[0-9]{1,4})?|true|false|")
 _OPAQUE = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+/=.~-]{16,}")
 # A line of base64 that stands alone: of a key in PEM, most likely.
 _LINE_OF_KEY = re.compile(r"\s*(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^\d+/=]*[\d+/=])[\w+/=]{24,}\s*")
-_SHORTEST: Final = 6  # no shape is shorter, nor a name with a value
 _SMALLEST_NUMBER: Final = 10**11  # of a card or person
 _LARGEST_NUMBER: Final = 10**20
+
+# Of these the values are words of ours, not of a body.
+_OF_OUR_WORDS: Final = frozenset(
+    (Kind.STATUS, Kind.FAILURE, Kind.CODING, Kind.BYTES, Kind.TRUNCATED, Kind.HEADER, Kind.COOKIE)
+)
 
 Where = State[bool] | None
 
 
-class Redactor:
+class Redactor(Hider):
     """Redacts with the key of an installation, and the `redact` and `rename` of some rules.
 
     Raises ValueError on a path that is none. No method raises on any value.
@@ -72,29 +74,52 @@ class Redactor:
     def __init__(
         self, key: bytes, redact: Iterable[str] = (), rename: Mapping[str, str] | None = None
     ) -> None:
-        self._key = key[:64]
         listed = tuple(redact)
         self._headers = _after(listed, "header:", str.lower)
         self._cookies = _after(listed, "cookie:", str)
         paths = [parse_path(each) for each in listed if each.startswith("$")]
         for legacy, new in (rename or {}).items():
             paths += _renamed(paths, parse_path(legacy), parse_path(new))
-        self._places = Automaton[bool]((path, True) for path in paths)
+        super().__init__(key, [name for path in paths if (name := _last_name(path))])
+        self._places = Automaton[bool](((path, True) for path in paths), is_loose=True)
+        self._hides_lines = any(not _leads_to_lines(path) for path in paths)
 
     # What is shown
 
-    def show(self, difference: Difference) -> ShownDifference:
-        """The difference as text."""
+    def show(
+        self,
+        difference: Difference,
+        lines: Mapping[str, str] = MappingProxyType({}),
+        *,
+        hidden: bool = False,
+    ) -> ShownDifference:
+        """The difference as text.
+
+        `lines` are lines of the bodies in which only the whole body shows the secrets, as they may
+        be shown (`lines`). `hidden`: its values are secret, whatever its place is.
+        """
         path = difference.path
         steps = _steps(path)
         secret, state = self._place(path, steps)
         # Where a key stands more than once, what is around it is not known.
-        secret = secret or difference.kind is Kind.DUPLICATE_KEY
+        secret = secret or hidden or difference.kind is Kind.DUPLICATE_KEY
+        is_line = steps is not None and _leads_to_lines(steps)
+        # Nor where in a line, or in what a comparator of the user's own says, such a place is.
+        is_lost = self._hides_lines and (is_line or (steps is None and ":" not in path))
+        if difference.kind in _OF_OUR_WORDS:
+            state = None
         shown = []
         for value in (difference.legacy, difference.new):
-            hidden = secret or (isinstance(value, str) and self._is_odd(path, steps, value))
-            shown.append(self._shown(value, hidden, state))
+            is_text = isinstance(value, str)
+            odd = is_text and (is_lost or self._is_odd(path, steps, value))
+            if is_line and is_text:
+                value = lines.get(value, value)
+            shown.append(self._shown(value, secret or odd, state))
         return ShownDifference(self._path(path, steps), difference.kind.value, *shown)
+
+    def is_secret(self, path: str) -> bool:
+        """Whether what stands in a place is secret as a whole."""
+        return self._place(path, _steps(path))[0]
 
     def path(self, path: str) -> str:
         """A path, its keys redacted where they are secrets themselves."""
@@ -103,28 +128,6 @@ class Redactor:
     def target(self, target: str) -> str:
         """The path of a request."""
         return showable(self.text(target.partition("?")[0]))
-
-    def text(self, text: str) -> str:
-        """Any text, the secrets in it replaced."""
-        if len(text) < _SHORTEST:
-            return text
-        spans = secret_spans(text)
-        if not spans:
-            return text
-        if MARK in text:
-            spans = _without_hashed(text, spans)
-        pieces: list[str] = []
-        at = 0
-        for begin, end in spans:
-            pieces += (text[at:begin], self.hashed(text[begin:end]))
-            at = end
-        return "".join((*pieces, text[at:]))
-
-    def hashed(self, value: Any) -> str:
-        """What stands for a secret value."""
-        if isinstance(value, str) and _HASHED.fullmatch(value):
-            return value
-        return MARK + blake2b(canonical(value), key=self._key, digest_size=6).hexdigest()
 
     # What is kept
 
@@ -139,7 +142,7 @@ class Redactor:
     def body(self, text: str, kind: str) -> str | None:
         """The text of a body without its secrets, by its kind.
 
-        None for a binary one, and where there are rules but no values that they could speak of.
+        None for a binary one, and where there are rules for places that cannot be found in it.
         """
         has_rules = self._places.start is not None
         match kind:
@@ -154,8 +157,8 @@ class Redactor:
             case content.FORM:
                 return self._form(text)
             case content.XML | content.HTML if not has_rules:
-                return redact_markup(text, self.hashed, self.text)
-            case content.TEXT if has_rules:
+                return redact_markup(text, self.hashed, self.markup)
+            case content.TEXT if has_rules and not self._hides_lines:
                 # The paths of lines count from 1.
                 lines = self.document({"line": ["", *text.splitlines()]})
                 return "\n".join(lines["line"][1:]) if isinstance(lines, dict) else None
@@ -218,13 +221,9 @@ class Redactor:
         if steps is None:
             prefix, colon, name = path.partition(":")
             if colon and prefix in ("header", "cookie"):
-                return showable(f"{prefix}:{self.text(name)}")
-            return showable(self.text(path))
-        shown = tuple(
-            self.text(step) if isinstance(step, str) and not isinstance(step, Deep) else step
-            for step in steps
-        )
-        return showable(render(shown))
+                return self.cut(showable(f"{prefix}:{self.text(name)}"), LONGEST_PATH)
+            return self.cut(showable(self.text(path)), LONGEST_PATH)
+        return self.rendered(steps)
 
     def _place(self, path: str, steps: JsonPath | None) -> tuple[bool, Where]:
         """Whether a place is secret as a whole, and where the rules stand there."""
@@ -238,6 +237,8 @@ class Redactor:
                 if is_secret_name(step):
                     return True, state
                 state = state.key(step) if state is not None else None
+                if self.is_ruled(step) and not (state is not None and state.is_open):
+                    return True, state
             elif isinstance(step, int):
                 state = state.item(step) if state is not None else None
             if state is not None and state.matches:
@@ -287,7 +288,8 @@ class Redactor:
         ]
         while stack:
             each, into, at, is_secret, here, depth = stack.pop()
-            if is_secret:
+            is_value = each is not None and not isinstance(each, dict | list | tuple)
+            if is_secret or (is_value and here is not None and here.is_open):
                 into[at] = self.hashed(each)
             elif isinstance(each, str):
                 into[at] = self.text(each)
@@ -304,7 +306,12 @@ class Redactor:
                     while name in made:
                         name += "~"
                     made[name] = None  # keeps the order
-                    hidden = key in named or is_secret_name(key) or bool(below and below.matches)
+                    hidden = (
+                        key in named
+                        or is_secret_name(key)
+                        or bool(below and below.matches)
+                        or (self.is_ruled(key) and not (below and below.is_open))
+                    )
                     stack.append((inner, made, name, hidden, below, depth + 1))
             elif isinstance(each, list | tuple):
                 items = into[at] = [None] * len(each)
@@ -347,11 +354,6 @@ class Redactor:
             return f"({type(value).__name__} that cannot be shown)"
 
 
-def showable(text: str) -> str:
-    """The text without anything that steers a terminal or turns the direction of reading."""
-    return _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
 def _dumped(value: Any, *, ensure_ascii: bool = True) -> str:
     try:
         return json.dumps(value, ensure_ascii=ensure_ascii, default=str)
@@ -369,19 +371,21 @@ def _steps(path: str) -> JsonPath | None:
         return None
 
 
-def _without_hashed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The spans but for what has been redacted in them, and what begins inside that."""
-    left = []
-    done = _HASHED.finditer(text)
-    found = next(done, None)
-    for begin, end in spans:
-        while found is not None and found.end() <= begin:
-            found = next(done, None)
-        if found is not None and found.start() < begin:
-            begin = found.end()
-        if begin < end:
-            left.append((begin, end))
-    return left
+def _last_name(path: JsonPath) -> str:
+    """The name that a path ends with, folded; empty where it ends with a certain item."""
+    if path[-1:] == ("#text",):
+        # Elements are items, so the item is no certain one.
+        path = tuple(step for step in path[:-1] if isinstance(step, str))
+    while path and isinstance(path[-1], Wild):
+        path = path[:-1]
+    return folded(path[-1]) if path and isinstance(path[-1], str) else ""
+
+
+def _leads_to_lines(path: JsonPath) -> bool:
+    """Whether a place is a line of a text, or all of them."""
+    if len(path) > 2 and path[0] == "part":
+        path = path[2:]
+    return path[:1] == ("line",) and len(path) <= 2 and not isinstance(path[-1], str | Deep)
 
 
 def _after(listed: Iterable[str], prefix: str, fold: Any) -> frozenset[str]:

@@ -1,129 +1,134 @@
 """What a secret looks like: by the name it goes under, or by its shape in any text.
 
 Names are taken apart into words (`accessToken`, `access_token`, `X-Access-Token`), so that
-`pinned`, `author` and `tokenizer` are none. Shapes with a checksum are tested by it: card numbers
-(Luhn, and the issuers' first digits), IBAN, the Spanish DNI and NIE, the French NIR. Without one
-only what has an unmistakable form is taken: the US social security number, the British national
-insurance number, e-mail addresses, JSON web tokens, credentials in headers and URLs, private keys
-in PEM, and the keys of well-known services.
+`pinned`, `author` and `tokenizer` are none; what is often written as one word (`clientsecret`,
+`authtoken`) is found in it. Shapes with a checksum are tested by it: the Spanish DNI and NIE, and
+what `numbers` finds. Without one only what has an unmistakable form is taken: the US social
+security number, the British national insurance number, e-mail addresses, JSON web tokens,
+credentials in headers and URLs, private keys in PEM and PGP, and the keys of well-known services.
+What a text itself gives a name is found by `named`.
 """
 
 import re
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
+
+from comparators.numbers import number_spans
+
+Span: TypeAlias = tuple[int, int]  # begin and end in a text
 
 _WORDS: Final = frozenset(
     (
         *("password", "passwords", "passwd", "pwd", "passphrase", "passcode", "secret", "secrets"),
-        *("token", "tokens", "jwt", "authorization", "authentication", "bearer", "cookie"),
-        *("cookies", "session", "sessionid", "sid", "csrf", "xsrf", "credential", "credentials"),
-        *("apikey", "accesskey", "privatekey", "ssn", "iban", "cvv", "cvc", "otp", "pin", "pan"),
-        *("phpsessid", "jsessionid", "accesstoken", "refreshtoken", "nino", "dni", "nir"),
+        *("token", "tokens", "jwt", "jwts", "authorization", "authentication", "bearer", "cookie"),
+        *("cookies", "session", "sessions", "sid", "csrf", "xsrf", "credential", "credentials"),
+        *("ssn", "iban", "cvv", "cvc", "otp", "totp", "pin", "pins", "pan", "nino", "dni", "nir"),
+        *("passport", "passports", "passwort", "kennwort", "senha"),
     )
 )
+# Two words that name a secret together; the last one in the plural too.
 _PAIRS: Final = frozenset(
     (
-        *("api key", "access key", "private key", "secret key", "signing key", "card number"),
-        *("credit card", "account number", "tax id", "national id", "social security"),
-        *("security number", "session id", "date of", "one time"),
+        *("api key", "access key", "private key", "secret key", "signing key", "encryption key"),
+        *("decryption key", "session key", "auth key", "master key", "shared key", "storage key"),
+        *("account key", "hmac key", "ssh key", "ssl key", "cert key", "license key"),
+        *("card number", "credit card", "debit card", "cc number", "account number", "tax id"),
+        *("tax number", "national id", "social security", "security number", "session id"),
+        *("passport number", "license number", "licence number", "driver license"),
+        *("drivers license", "driving licence", "bank account", "routing number", "sort code"),
+        *("mfa code", "auth code", "recovery code", "backup code", "verification code"),
+        *("security code", "login code", "reset code", "security answer", "oauth verifier"),
+        *("code verifier", "connection string", "x auth"),
     )
-) - {"date of", "one time"}
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-
-_NAMED: Final = (
-    "passw(?:or)?d|passphrase|pwd|secret|(?:access|refresh|id|auth|session|csrf|xsrf)?[_-]?token"
-    "|api[_-]?key|access[_-]?key|authorization|session[_-]?id|sid|pin|otp|cvv|ssn|client[_-]?secret"
 )
+# Names as a whole: as one word among others, these say something else.
+_WHOLE: Final = frozenset(("auth", "pass", "pw", "xauth"))
+# Written together, in the middle of a word or at its end.
+_GLUED = re.compile(
+    r"password|passwd|passphrase|passcode|(?:api|access|private|secret|encryption|signing)keys?"
+    r"|(?:secret|token|credential)s?$|(?:session|auth|master|shared|hmac|ssh|ssl)keys?$|setcookies?$"
+    r"|cardnumber|creditcard|debitcard|ccnumber|accountnumber|bankaccount|passportnumber"
+    r"|(?:tax|national)ids?$|sessid$|sessionids?$|socialsecurity"
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_LONGEST_NAME: Final = 200
+
 _SHAPES = re.compile(
-    r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----END).)*(?:-----END[^-]*-----)?)"
-    r"|(?P<jwt>\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?)"
-    r"|(?P<login>(?<=://)[^/\s:@]*:[^/\s@]+(?=@))"
+    r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?!-----END).)*(?:-----END[^-]*-----)?)"
+    r"|(?P<login>(?<=://)[^/\s:@\"'<>]{0,128}:(?![0-9]{1,5}[/?#])[^\s\"'<>]{1,256}(?=@))"
     r"|(?P<scheme>\b(?i:bearer|basic|digest|negotiate)[ \t]+(?P<credentials>[\w.~+/=-]{6,}))"
-    rf"|(?P<pair>(?<![\w-])(?i:{_NAMED})[\"']?[ \t]*[=:][ \t]*[\"']?"
-    r"(?P<given>(?:(?i:bearer|basic|digest|negotiate)[ \t]+)?[^\s&;,\"'<>]+))"
-    r"|(?P<email>[\w.!#$%&'*+/?^`{|}~-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)+)"
-    r"|(?P<service>\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[opsu]_\w{20,}|[sr]k_(?:live|test)_\w{10,}"
-    r"|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}))"
+    r"|(?P<email>(?:[\w.!#$%'*+^`~-]{1,64}|\"[^\"@\s][^\"@\n]{0,62}\")(?:@|%40)"
+    r"\w[\w-]*+(?:\.[\w-]++)+)"
+    r"|(?P<service>(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[opsur]_\w{20,}"
+    r"|github_pat_\w{20,}|[sr]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{10,}"
+    r"|sk-(?:[a-z]{2,8}[0-9]{0,3}-){0,2}[A-Za-z0-9_]{16,}+[\w-]*+"
+    r"|gl(?:pat|ptt|dt|rt)-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AIza[\w-]{30,}|npm_\w{30,}"
+    r"|SG\.[\w-]{10,}\.[\w-]{10,}|hf_[A-Za-z0-9]{20,}|dop_v1_[0-9a-f]{32,}|shp(?:at|ca|pa|ss)_\w{20,}"
+    r"|(?<=hooks\.slack\.com/)services/[\w/]{10,}))"
     r"|(?P<ssn>(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-]))"
     r"|(?P<nino>\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b)"
-    r"|(?P<iban>\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
-    r"|(?P<dni>\b(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-HJ-NP-TV-Z]\b)"
-    r"|(?P<digits>(?<![\w.])[0-9](?:[ -]?[0-9]){12,18}(?!\w))",
+    r"|(?P<dni>\b(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-HJ-NP-TV-Z]\b)",
     re.DOTALL,
 )
-_SEPARATORS = re.compile(r"[ -]")
-_ISSUERS = re.compile(
-    r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})|(?:5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720)[0-9]{12,14}"
-    r"|3[47][0-9]{13}|(?:6011|64[4-9]|65)[0-9]{12,15}|35(?:2[89]|[3-8])[0-9]{12,16}"
-    r"|3(?:0[0-5]|[689])[0-9]{11,16}|62[0-9]{14,17}|(?:50|5[6-9]|6[0-9])[0-9]{11,17}"
-)
+# JSON web tokens, signed (three parts) and encrypted (five).
+_BEGINS_JWT = re.compile(r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))eyJ[\w-]{5,}+")
+_REST_OF_JWT = re.compile(r"\.[\w-]{2,}(?:\.[\w-]*+){0,3}")
 _DNI_LETTERS: Final = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 
-@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether what goes under this name is a secret."""
-    if len(name) > 200:
-        return False
+    if len(name) <= _LONGEST_NAME:
+        return _is_secret_name(name)
+    return _is_secret_name(name[:_LONGEST_NAME]) or _is_secret_name(name[-_LONGEST_NAME:])
+
+
+@lru_cache(maxsize=4096)
+def _is_secret_name(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name)]
-    if not _WORDS.isdisjoint(words) or "".join(words) in _WORDS:
+    whole = "".join(words)
+    if not _WORDS.isdisjoint(words) or whole in _WORDS or whole in _WHOLE:
         return True
-    return any(f"{one} {other}" in _PAIRS for one, other in pairwise(words))
+    if any(_GLUED.search(word) for word in words):
+        return True
+    pairs = pairwise(words)
+    return any(
+        f"{one} {other}" in _PAIRS or f"{one} {other[:-1]}" in _PAIRS for one, other in pairs
+    )
 
 
-def secret_spans(text: str) -> list[tuple[int, int]]:
-    """Where secrets stand in a text: their begins and ends, in order, none overlapping."""
-    return [span for found in _SHAPES.finditer(text) if (span := _span(found)) is not None]
+def shape_spans(text: str) -> list[Span]:
+    """Where secrets stand in a text by their shape alone, in no order; some may overlap."""
+    spans = [span for found in _SHAPES.finditer(text) if (span := _span(found)) is not None]
+    if "eyJ" in text:
+        spans += _jwt_spans(text)
+    return spans + number_spans(text)
 
 
-def _span(found: re.Match[str]) -> tuple[int, int] | None:
+def _jwt_spans(text: str) -> list[Span]:
+    spans = []
+    at = 0
+    # What no dot follows is none, nor is what begins inside it: so it is looked at only once.
+    while (found := _BEGINS_JWT.search(text, at)) is not None:
+        at = found.end()
+        if rest := _REST_OF_JWT.match(text, at):
+            at = rest.end()
+            spans.append((found.start(), at))
+    return spans
+
+
+def _span(found: re.Match[str]) -> Span | None:
     kind = found.lastgroup
     # The last group that closed: of those with a group inside, the outer one.
     if kind == "scheme":
         return found.span("credentials")
-    if kind == "pair":
-        return found.span("given")
-    test = _TESTS.get(kind or "")
-    if test is not None and not test(_SEPARATORS.sub("", found[0])):
+    if kind == "dni" and not _is_dni(found[0].replace("-", "")):
         return None
     return found.span()
-
-
-def _is_number_of_a_person_or_card(digits: str) -> bool:
-    return _is_card(digits) or _is_nir(digits)
-
-
-def _is_card(digits: str) -> bool:
-    if not _ISSUERS.fullmatch(digits):
-        return False
-    total = 0
-    for at, digit in enumerate(reversed(digits)):
-        number = int(digit) * (1 + at % 2)
-        total += number - 9 * (number > 9)
-    return total % 10 == 0
-
-
-def _is_nir(digits: str) -> bool:
-    return (
-        len(digits) == 15 and digits[0] in "12" and 97 - int(digits[:13]) % 97 == int(digits[13:])
-    )
-
-
-def _is_iban(text: str) -> bool:
-    turned = text[4:] + text[:4]
-    if not 15 <= len(text) <= 34:
-        return False
-    return int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
 
 
 def _is_dni(text: str) -> bool:
     number = text[:-1].translate(str.maketrans("XYZ", "012"))
     return _DNI_LETTERS[int(number) % 23] == text[-1]
-
-
-_TESTS: Final = {
-    "digits": _is_number_of_a_person_or_card,
-    "iban": _is_iban,
-    "dni": _is_dni,
-}

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from comparators.redaction import Redactor, showable
+from comparators.hiding import showable
+from comparators.redaction import Redactor
 from proxy.admin.divergences import UnavailableError
 from proxy.admin.steering import Action, Asked, HistoryLine, RefusedError, WrongOrderError
 from proxy.config.units import parse_phase

@@ -15,6 +15,7 @@ from comparators.custom import is_import_path
 from comparators.model import Answer, Comparison, Difference, Outcome, Rules
 from comparators.redaction import Redactor
 from comparators.rules import CompiledRules, compile_rules
+from comparators.showing import show_all
 from proxy.core.divergences import DifferenceRecord, wildcarded
 from proxy.core.message import header_pairs
 from proxy.core.messages import AnswerRecord, Suspect
@@ -115,7 +116,7 @@ class Comparing:
         if rules is None:
             return None
         comparison = Comparison(Outcome.COMPARATOR_FAILED, detail=detail)
-        return _result(slot, suspect, comparison, rules.redactor, [])
+        return _result(slot, suspect, comparison, rules.redactor, [], [])
 
     def _of(self, route: str) -> RouteRules | None:
         ruleset = self._ruleset
@@ -146,7 +147,8 @@ class Comparing:
             and may_record()
         ):
             kept = _kept(legacy, new, method, comparison, rules)
-        return _result(slot, suspect, comparison, rules.redactor, [], kept)
+        shown = _shown(comparison, legacy, new, rules.redactor)
+        return _result(slot, suspect, comparison, rules.redactor, shown, [], kept)
 
     def _error(
         self, slot: int, suspect: Suspect, rules: RouteRules, may_record: Callable[[], bool]
@@ -160,7 +162,7 @@ class Comparing:
             kept = Kept(
                 recorded(legacy, rules.redactor) if both else None, recorded(new, rules.redactor)
             )
-        return _result(slot, suspect, Comparison(Outcome.DIVERGENT), rules.redactor, [], kept)
+        return _result(slot, suspect, Comparison(Outcome.DIVERGENT), rules.redactor, [], [], kept)
 
     def _again(self, slot: int, suspect: Suspect, rules: RouteRules) -> Result:
         """Legacy beside itself and beside new, and both second answers where there are two."""
@@ -170,10 +172,12 @@ class Comparing:
         control = rules.compare(_answer(suspect.legacy), legacy_again, method)
         places = [_place(each, rules.redactor) for each in control.differences]
         if control.outcome is Outcome.COMPARATOR_FAILED or suspect.new_again is None:
-            result = _result(slot, suspect, control, rules.redactor, places, differences=False)
+            result = _result(slot, suspect, control, rules.redactor, None, places)
         else:
-            recheck = rules.compare(legacy_again, _answer(suspect.new_again), method)
-            result = _result(slot, suspect, recheck, rules.redactor, places)
+            new_again = _answer(suspect.new_again)
+            recheck = rules.compare(legacy_again, new_again, method)
+            shown = _shown(recheck, legacy_again, new_again, rules.redactor)
+            result = _result(slot, suspect, recheck, rules.redactor, shown, places)
         if not places or suspect.new is None:
             return result
         cross = rules.compare(legacy_again, _answer(suspect.new), method)
@@ -188,9 +192,9 @@ def _result(
     suspect: Suspect,
     comparison: Comparison,
     redactor: Redactor,
+    shown: list[DifferenceRecord] | None,
     control: list[tuple[str, str]],
     kept: Kept = NOTHING_KEPT,
-    differences: bool = True,
 ) -> Result:
     observation = suspect.observation
     return Result(
@@ -200,7 +204,7 @@ def _result(
         suspect.askable,
         msgspec.structs.replace(observation, target=redactor.target(observation.target)),
         comparison.outcome.value,
-        [_shown(each, redactor) for each in comparison.differences] if differences else None,
+        shown,
         list(dict.fromkeys(control)),
         comparison.comparator,
         comparison.truncated,
@@ -215,9 +219,13 @@ def _answer(record: AnswerRecord) -> Answer:
     return Answer(record.status, header_pairs(record.head), record.body)
 
 
-def _shown(difference: Difference, redactor: Redactor) -> DifferenceRecord:
-    shown = redactor.show(difference)
-    return DifferenceRecord(shown.path, shown.kind, shown.legacy, shown.new)
+def _shown(
+    comparison: Comparison, legacy: Answer, new: Answer, redactor: Redactor
+) -> list[DifferenceRecord]:
+    return [
+        DifferenceRecord(each.path, each.kind, each.legacy, each.new)
+        for each in show_all(comparison.differences, legacy, new, redactor)
+    ]
 
 
 def _place(difference: Difference, redactor: Redactor) -> tuple[str, str]:

@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 
 from comparators.compare import content_of
+from comparators.hiding import MARK
 from comparators.model import Answer, Comparison, Outcome, Rules
 from comparators.paths import Deep, JsonPath, Step, Wild, parse_path
-from comparators.redaction import MARK, NESTED_DEEPER, Redactor
+from comparators.redaction import NESTED_DEEPER, Redactor
 from comparators.rules import COOKIE, HEADER, CompiledRules, split_key
 from proxy.core.divergences import RecordedAnswer, Unlike, wildcarded
 

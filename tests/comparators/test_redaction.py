@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comparators.hiding import MARK
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind
-from comparators.redaction import MARK, Redactor
+from comparators.redaction import Redactor
 from comparators.secrets import is_secret_name
 
 KEY = b"k" * 32

@@ -1,0 +1,178 @@
+"""Hides secrets in texts: those of any form (`secrets`), and those that the text names (`named`).
+
+A secret becomes `redacted:` and twelve digits of a keyed hash of it. What has been hidden stays as
+it is, so that hiding twice is hiding once. Paths are hidden and cut here too: the keys of a body
+are texts of whoever sent it.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Any, Final
+
+from comparators.canonical import canonical
+from comparators.named import named_spans
+from comparators.paths import Deep, JsonPath, Step, render
+from comparators.secrets import Span, is_secret_name, shape_spans
+
+MARK: Final = "redacted:"
+LONGEST_PATH: Final = 290  # characters, as it is shown and stored
+_LONGEST_PART: Final = 120  # of the begin and the end of one that is longer
+_LONGEST_PIECE: Final = 80
+_NUMBER = re.compile(r"[0-9]+")
+_LINE = re.compile(r"[^\r\n]+")
+
+# What a terminal, a log or a page could take for something else: control characters, overrides of
+# the direction of text, the separators of lines and paragraphs, lone surrogates.
+_UNSHOWABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_HASHED = re.compile(MARK + "[0-9a-f]{12}")
+_SHORTEST: Final = 6  # no shape is shorter, nor a name with a value
+
+
+class Hider:
+    """Hides with the key of an installation; `names` (folded) are secret beside the built-in ones.
+
+    No method raises on any value.
+    """
+
+    def __init__(self, key: bytes, names: Collection[str] = ()) -> None:
+        self._key = key[:64]
+        self._names = frozenset(names)
+
+    def text(self, text: str) -> str:
+        """Any text, the secrets in it replaced."""
+        if len(text) < _SHORTEST:
+            return text
+        return self._replaced(text, self._spans(text))
+
+    def lines(self, text: str, wanted: Collection[str]) -> dict[str, str]:
+        """Of the wanted lines of a text those that have secrets in them, as they may be shown."""
+        spans = self._spans(text)
+        ends = [end for _, end in spans]
+        shown: dict[str, str] = {}
+        for found in _LINE.finditer(text):
+            # As they are compared: without blanks at their ends.
+            line, start = found[0].rstrip(" \t"), found.start()
+            if line not in wanted:
+                continue
+            inside = []
+            at = bisect_right(ends, start)
+            while at < len(spans) and spans[at][0] < start + len(line):
+                begin, end = spans[at]
+                inside.append((max(begin - start, 0), min(end - start, len(line))))
+                at += 1
+            if inside:
+                made = self._replaced(line, inside)
+                # Which of several is meant nobody knows.
+                shown[line] = made if shown.get(line, made) == made else self.hashed(line)
+        return shown
+
+    def hashed(self, value: Any) -> str:
+        """What stands for a secret value."""
+        if isinstance(value, str) and _HASHED.fullmatch(value):
+            return value
+        return MARK + blake2b(canonical(value), key=self._key, digest_size=6).hexdigest()
+
+    def markup(self, text: str) -> str:
+        """Markup whose elements have been looked at: what is left in it."""
+        return self._replaced(text, self._spans(text, elements=False))
+
+    def is_named(self, name: str) -> bool:
+        """Whether what goes under this name is secret."""
+        return is_secret_name(name) or self.is_ruled(name) or self.is_ruled(name.rpartition(".")[2])
+
+    def is_ruled(self, name: str) -> bool:
+        """Whether it is a name of the rules."""
+        return bool(self._names) and folded(name) in self._names
+
+    def rendered(self, steps: JsonPath) -> str:
+        """A path into a body as it may be shown, of at most LONGEST_PATH characters."""
+        pieces = [showable(self._piece(step)) for step in steps]
+        if sum(map(len, pieces)) < LONGEST_PATH:
+            return "$" + "".join(pieces)
+        pieces = [self.cut(piece, _LONGEST_PIECE) for piece in pieces]
+        if sum(map(len, pieces)) < LONGEST_PATH:
+            return "$" + "".join(pieces)
+        # What lies in the middle is told by a hash: other places are other signatures.
+        first, last = _fitting(pieces), _fitting(pieces[::-1])
+        between = pieces[first : len(pieces) - last]
+        more = f".\u2026({len(between)} more, {self._digits(''.join(between))})" if between else ""
+        return f"${''.join(pieces[:first])}{more}{''.join(pieces[len(pieces) - last :])}"
+
+    def cut(self, text: str, most: int) -> str:
+        """The text, a hash in place of what is beyond `most` characters."""
+        if len(text) <= most:
+            return text
+        end = "']" if text.endswith("']") else ""
+        return f"{text[: most - 9]}\u2026{self._digits(text)}{end}"
+
+    def _spans(self, text: str, *, elements: bool = True) -> list[Span]:
+        """Where secrets stand in a text, in order, none overlapping."""
+        spans = _merged((*shape_spans(text), *named_spans(text, self.is_named, elements)))
+        return _without_hashed(text, spans) if MARK in text else spans
+
+    def _replaced(self, text: str, spans: list[Span]) -> str:
+        pieces: list[str] = []
+        at = 0
+        for begin, end in spans:
+            pieces += (text[at:begin], self.hashed(text[begin:end]))
+            at = end
+        return "".join((*pieces, text[at:]))
+
+    def _piece(self, step: Step) -> str:
+        is_key = isinstance(step, str) and not isinstance(step, Deep)
+        return render((self.text(step) if is_key else step,))[1:]  # type: ignore[arg-type]
+
+    def _digits(self, text: str) -> str:
+        """Six digits that are the same for places that differ in numbers alone."""
+        general = _NUMBER.sub("*", text).encode("utf-8", "replace")
+        return blake2b(general, key=self._key, digest_size=3).hexdigest()
+
+
+def showable(text: str) -> str:
+    """The text without anything that steers a terminal or turns the direction of reading."""
+    return _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+@lru_cache(maxsize=4096)
+def folded(name: str) -> str:
+    """A name without what is only its spelling: `full_name` and `fullName` are one."""
+    return "".join(filter(str.isalnum, name.rpartition("}")[2].casefold()))
+
+
+def _fitting(pieces: list[str]) -> int:
+    """How many of them, from the first one on, fit into a part of a path."""
+    return sum(1 for length in accumulate(map(len, pieces)) if length <= _LONGEST_PART)
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """The spans in order, those that overlap as one."""
+    merged: list[Span] = []
+    for begin, end in sorted(spans):
+        if begin >= end:
+            continue
+        if merged and begin < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _without_hashed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans but for what has been redacted in them, and what begins inside that."""
+    left = []
+    done = _HASHED.finditer(text)
+    found = next(done, None)
+    for begin, end in spans:
+        while found is not None and found.end() <= begin:
+            found = next(done, None)
+        if found is not None and found.start() < begin:
+            begin = found.end()
+        if begin < end:
+            left.append((begin, end))
+    return left
