@@ -50,7 +50,7 @@ def compare_values(legacy: Any, new: Any, rules: CompiledRules, base: str = "$")
     Repeated. Never raises.
     """
     if rules.renames:
-        new = renamed(new, rules.renames)
+        new = renamed(new, legacy, rules.renames)
     walk = _Walk(rules, MAX_NODES)
     walk.go(legacy, new, rules.places.start, base)
     return walk.result()
