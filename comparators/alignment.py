@@ -23,8 +23,11 @@ from comparators.subsequence import common_subsequence
 KEYS: Final = ("id", "key", "uuid", "name")  # by which items are matched if nothing else is said
 TOO_LONG: Final = "an array is too long, or too deep, to find what changed in it"
 MAX_NEAREST: Final = 12  # items left on each side
-MAX_NEAREST_BYTES: Final = 16 << 10
 MAX_NEAREST_DEPTH: Final = 32
+# What DeepDiff takes grows with the square of what the items take as text, and with the pairs of
+# them. So much for all arrays of a comparison: half a second.
+MAX_NEAREST_WORK: Final = (8 << 10) ** 2
+_PAIR_WORK: Final = 200**2
 
 Pair = tuple[Place, Place]
 
@@ -37,6 +40,7 @@ class Matched:
     missing: Items = field(default_factory=list)
     added: Items = field(default_factory=list)
     detail: str = ""
+    nearest_work: int = 0  # of MAX_NEAREST_WORK
 
 
 def match_by_key(
@@ -65,15 +69,21 @@ def match_by_key(
     return None
 
 
-def match_equal(legacy: list[Any], new: list[Any], form: FormOf, equal: Equal) -> Matched:
+def match_equal(
+    legacy: list[Any], new: list[Any], form: FormOf, equal: Equal, most_nearest_work: int
+) -> Matched:
     """Items in any order: those that are equal under the rules first, then the nearest.
 
     `equal` compares two items; it is asked only where their forms are the same and not certain.
     """
     one, other, is_whole = _without_same(legacy, new, form, equal)
     detail = "" if is_whole else "an array has too many items that are nearly the same"
-    pairs, missing, added, kept_order = _nearest(one, other)
-    if kept_order:
+    work = _nearest_work(one, other)
+    if work <= most_nearest_work:
+        pairs, missing, added = _nearest(one, other)
+    else:
+        pairs, missing, added = _in_order(one, other)
+        work = 0
         detail = detail or "an array without a key is too long to find what changed in it"
     by_place = sorted(pairs, key=lambda pair: pair[0][0])
     return Matched(
@@ -81,6 +91,7 @@ def match_equal(legacy: list[Any], new: list[Any], form: FormOf, equal: Equal) -
         sorted(missing, key=_index),
         sorted(added, key=_index),
         detail,
+        work,
     )
 
 
@@ -95,10 +106,10 @@ def align(legacy: list[Any], new: list[Any], form: FormOf, most: int) -> Matched
         return by_place(one, other, start)
     # Small numbers for the forms: an array can have a million items.
     numbers: dict[bytes, int] = {}
-    forms = [form(each) for each in one]
-    marks = [numbers.setdefault(each.mark, len(numbers)) for each in forms]
+    forms, other_forms = [form(each) for each in one], [form(each) for each in other]
     same, is_exact = common_subsequence(
-        marks, [numbers.setdefault(form(each).mark, len(numbers)) for each in other]
+        [numbers.setdefault(each.mark, len(numbers)) for each in forms],
+        [numbers.setdefault(each.mark, len(numbers)) for each in other_forms],
     )
     pairs: list[tuple[int, Any, Any]] = []
     matched = Matched(pairs, detail="" if is_exact else TOO_LONG)
@@ -110,7 +121,8 @@ def align(legacy: list[Any], new: list[Any], form: FormOf, most: int) -> Matched
         ]
         matched.missing += [(start + left, one[left]) for left in range(at + common, next_at)]
         matched.added += [(start + left, other[left]) for left in range(to + common, next_to)]
-        if next_at < len(one) and next_to < len(other) and not forms[next_at].certain:
+        is_end = next_at == len(one)
+        if not is_end and not (forms[next_at].certain and other_forms[next_to].certain):
             pairs.append((start + next_at, one[next_at], other[next_to]))
         at, to = next_at + 1, next_to + 1
     return matched
@@ -202,23 +214,23 @@ def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], set[by
     return groups, groups.keys() - uncertain
 
 
-def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
-    """Pairs of what is left, the most alike first; whether it was too much for that."""
-    if not one or not other:
-        return [], one, other, False
-    if max(len(one), len(other)) > MAX_NEAREST or _is_too_much([*one, *other]):
-        one, other = sorted(one, key=_index), sorted(other, key=_index)
-        common = min(len(one), len(other))
-        pairs = list(zip(one[:common], other[:common], strict=True))
-        return pairs, one[common:], other[common:], True
+def _in_order(one: Items, other: Items) -> tuple[list[Pair], Items, Items]:
+    """Pairs of what is left, as it stands there."""
+    one, other = sorted(one, key=_index), sorted(other, key=_index)
+    common = min(len(one), len(other))
+    return list(zip(one[:common], other[:common], strict=True)), one[common:], other[common:]
+
+
+def _nearest(one: Items, other: Items) -> tuple[list[Pair], Items, Items]:
+    """Pairs of what is left, the most alike first."""
     one, other = by_mark(one), by_mark(other)
-    if not is_in_order(one, other):
-        pairs, other, one, _ = _nearest_of(other, one)
-        return [(each, partner) for partner, each in pairs], one, other, False
-    return _nearest_of(one, other)
+    if is_in_order(one, other):
+        return _nearest_of(one, other)
+    pairs, other, one = _nearest_of(other, one)
+    return [(each, partner) for partner, each in pairs], one, other
 
 
-def _nearest_of(one: Items, other: Items) -> tuple[list[Pair], Items, Items, bool]:
+def _nearest_of(one: Items, other: Items) -> tuple[list[Pair], Items, Items]:
     distances = sorted(
         (_distance(one[i][1], other[j][1]), i, j)
         for i in range(len(one))
@@ -230,16 +242,18 @@ def _nearest_of(one: Items, other: Items) -> tuple[list[Pair], Items, Items, boo
             left_one.discard(i)
             left_other.discard(j)
             found.append((one[i], other[j]))
-    return found, [one[i] for i in left_one], [other[j] for j in left_other], False
+    return found, [one[i] for i in left_one], [other[j] for j in left_other]
 
 
-def _is_too_much(items: Items) -> bool:
-    """Whether it would take DeepDiff too long to find the most alike of them."""
-    # The depth first: what is very deep has no repr.
-    return (
-        any(_is_deep(each) for _, each in items)
-        or sum(len(repr(each)) for _, each in items) > MAX_NEAREST_BYTES
-    )
+def _nearest_work(one: Items, other: Items) -> int:
+    """What it would take to find the most alike of them; none where there is nothing to choose."""
+    if not one or not other:
+        return 0
+    # The depth before the text: what is very deep has no repr.
+    if max(len(one), len(other)) > MAX_NEAREST or any(_is_deep(each) for _, each in one + other):
+        return MAX_NEAREST_WORK + 1
+    size = sum(len(repr(each)) for _, each in one + other)
+    return size**2 + len(one) * len(other) * _PAIR_WORK
 
 
 def _is_deep(value: Any) -> bool:

@@ -5,6 +5,7 @@ where their types do not count, unordered arrays sorted. Values of other forms d
 the same form are the same, or, where no form can say that (a tolerance), may be so.
 """
 
+import math
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from comparators.canonical import canonical
-from comparators.numeric import NUMBERS, exactly, number_of, spelling
+from comparators.numeric import NUMBERS, number_of, spelling
 from comparators.paths import State
 from comparators.repeated import Repeated
 from comparators.rules import CompiledRules, Place, place_of
@@ -178,10 +179,8 @@ FormOf = Callable[[Any], Form]
 
 
 def _on_grid(number: Any, tolerance: float) -> str:
-    try:
-        return str(round(exactly(number) / (exactly(tolerance) * _GRID)))
-    except (ArithmeticError, ValueError, OverflowError):
-        return spelling(number)
+    place = _as_float(number) / (tolerance * _GRID)
+    return str(math.floor(place)) if math.isfinite(place) else spelling(number)
 
 
 def _as_float(number: Any) -> float:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from comparators.alignment import Matched, align, by_place, match_by_key, match_equal
+from comparators.alignment import (
+    MAX_NEAREST_WORK,
+    Matched,
+    align,
+    by_place,
+    match_by_key,
+    match_equal,
+)
 from comparators.model import ABSENT, MAX_DIFFERENCES, Difference, Kind
 from comparators.numeric import NUMBERS, number_of, same_number, within
 from comparators.paths import render_step
@@ -63,6 +70,7 @@ class _Walk:
         self.nodes = 0
         self.most = most
         self.most_paired = min(most, MAX_PAIRED)
+        self.most_nearest = MAX_NEAREST_WORK
         self.truncated = ""
         # What is still to be compared, the innermost last.
         self.stack: list[Iterator[Node]] = []
@@ -189,8 +197,9 @@ class _Walk:
         def equal(one: Any, other: Any) -> bool:
             return self._are_equal(one, other, below)
 
-        matched = match_equal(legacy, new, form, equal)
+        matched = match_equal(legacy, new, form, equal, self.most_nearest)
         self.nodes += forms.work
+        self.most_nearest -= matched.nearest_work
         if self.most_paired <= 0:
             matched.detail = matched.detail or "too many items to be matched under the rules"
         return matched
@@ -200,6 +209,7 @@ class _Walk:
         if self.most_paired <= 0:
             return False
         walk = _Walk(self.rules, self.most_paired)
+        walk.most_nearest = 0  # which items are alike does not matter here
         walk.go(one, other, state, "$", most=1)
         self.most_paired -= walk.nodes + _WALK_WORK
         return not walk.found and not walk.truncated

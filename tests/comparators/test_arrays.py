@@ -124,6 +124,41 @@ def test_long_lists_in_any_order_take_bounded_time(name: str, rules: dict[str, A
         assert found.outcome is Outcome.EQUAL
 
 
+@pytest.mark.parametrize("number", ["1e999999999", "-1e-999999999", "9" * 4500, "NaN", "-Infinity"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"tolerance": {"$[*]": 1e-300}},
+        {"tolerance": {"$[*]": 5}, "lenient": ("number-text",)},
+        {"lenient": ("int-float",)},
+        {},
+    ],
+)
+def test_numbers_beyond_all_measure_are_matched(number: str, rules: dict[str, Any]) -> None:
+    legacy, new = f"[{number},1,2]", f"[2,{number},1]"
+    assert compared(legacy, new, unordered=("$",), **rules).outcome is Outcome.EQUAL
+    assert places(compared(legacy, f"[0,{number},1,2]", **rules)) == [("$[0]", "added")]
+    found, took = timed(legacy, f"[{number[:-1]}8,1,2,3]", **rules)
+    assert found.outcome is Outcome.DIVERGENT
+    assert took < 1.0
+
+
+def test_many_small_arrays_in_any_order_take_bounded_time() -> None:
+    def arrays(first: int) -> Any:
+        return [
+            {"t": [{"a": first + 7 * at, "b": [at, at + first]} for at in range(12)]}
+            for _ in range(300)
+        ]
+
+    found, took = timed(arrays(0), arrays(1000), unordered=("$[*].t",))
+    assert found.outcome is Outcome.DIVERGENT
+    assert took < 3.0
+    # Differences in few of them leave time to find what belongs together.
+    legacy, new = arrays(0), arrays(0)
+    new[7]["t"] = [*new[7]["t"][:3], {"a": 21, "b": [3, 4]}, *reversed(new[7]["t"][4:])]
+    assert places(compared(legacy, new, unordered=("$[*].t",))) == [("$[7].t[3].b[1]", "value")]
+
+
 IGNORED = {"unordered": ("$.i",), "ignore": ("$.i[*].id",)}
 MATCHED = [
     # An ignored key tells no item apart, in whatever order.
