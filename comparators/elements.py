@@ -19,13 +19,16 @@ _MANY_SPACES: Final = re.compile(f"[{_SPACES}]+")
 
 
 class Elements:
-    """Builds such a tree from the events of a parser."""
+    """Builds such a tree from the events of a parser.
 
-    def __init__(self) -> None:
+    `verbatim`: white space is kept as it comes, but in elements that say otherwise.
+    """
+
+    def __init__(self, *, verbatim: bool = False) -> None:
         self.root: dict[str, Any] = {}
         self.cut = False  # there are more elements, or they nest deeper, than is looked at
         # What is open: each with whether its white space is kept as it is.
-        self._open: list[tuple[dict[str, Any], bool]] = [(self.root, False)]
+        self._open: list[tuple[dict[str, Any], bool]] = [(self.root, verbatim)]
         self._pending: list[str] = []
         self._count = 0
 

@@ -60,7 +60,7 @@ class _Reader:
             found = _MARKUP.search(text, self._at)
             begin = len(text) if found is None else found.start()
             if begin > self._at:
-                elements.text(_unescaped(text[self._at : begin]))
+                self.tree.text(_unescaped(text[self._at : begin]))
             if found is None:
                 return
             self._at = begin
@@ -76,7 +76,7 @@ class _Reader:
             self._comment()
         elif text.startswith("<![CDATA[", at) and self.tree.in_foreign:
             end = text.find("]]>", at)
-            self.tree.elements.text(text[at + 9 : end if end >= 0 else len(text)])
+            self.tree.text(text[at + 9 : end if end >= 0 else len(text)])
             self._go_on(end, 3)
         else:
             end = text.find(">", at)
@@ -129,13 +129,13 @@ class _Reader:
         if name in _DROP_A_LINE_END and text.startswith("\n", self._at):
             self._at += 1
         if name == "plaintext":
-            self.tree.elements.text(text[self._at :])
+            self.tree.text(text[self._at :])
             self._at = len(text)
         elif name in _RAW_ENDS:
             found = _RAW_ENDS[name].search(text, self._at)
             end = len(text) if found is None else found.start()
             inside = text[self._at : end]
-            self.tree.elements.text(inside if name in _RAW else _unescaped(inside))
+            self.tree.text(inside if name in _RAW else _unescaped(inside))
             self._at = end
             if found is None:
                 self.tree.elements.note(UNCLOSED, True)

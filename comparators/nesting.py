@@ -3,8 +3,12 @@
 End tags may be left out (`<li>a<li>b`), and some end nothing. Where tags overlap, browsers mend the
 tree in ways that are not followed here: such places carry a mark, so that they are the same only as
 others that overlap in the same way.
+
+White space is what a page shows of it: one space between words and what stands in a line with them,
+whichever elements it is in, and none at the edges of blocks.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any, Final
@@ -38,8 +42,24 @@ _CLOSE_A_PARAGRAPH: Final = _set(
 )
 _FOREIGN: Final = frozenset(("svg", "math"))
 
+# What stands in a line like a word, and what is not shown. All other special ones are blocks.
+_LIKE_A_WORD: Final = _FOREIGN | _set(
+    "applet audio button canvas embed iframe img input marquee meter object progress select "
+    "textarea video"
+)
+_NOT_SHOWN: Final = _set(
+    "area base basefont bgsound link meta noembed noframes noscript param script source style "
+    "template track wbr"
+)
+_BLOCKS: Final = (_SPECIAL - _LIKE_A_WORD - _NOT_SHOWN) | _set(
+    "br col dialog frame hr legend optgroup option rp rt"
+)
+_MANY_SPACES: Final = re.compile("[ \t\n\f]+")
+
 # The groups of which the innermost open element is known at any time, by their numbers.
-_ANY_SPECIAL, _AROUND_ITEMS, _SCOPE, _BUTTON, _LIST, _TABLE, _SELECT, _OUTER, _INNER = range(9)
+_ANY_SPECIAL, _AROUND_ITEMS, _SCOPE, _BUTTON, _LIST, _TABLE, _SELECT, _OUTER, _INNER, _KEPT = range(
+    10
+)
 _IN_SCOPE: Final = _set(
     "applet caption html table td th marquee object template svg math foreignobject"
 )
@@ -53,6 +73,7 @@ _GROUPS: Final = (
     _IN_SCOPE | {"select", "datalist", "ruby"},
     _FOREIGN,
     frozenset(("foreignobject", "desc", "title", "annotation-xml")),  # in which it is HTML again
+    _VERBATIM,
 )
 # Of which of them a name is; most are of none.
 _GROUPS_OF: Final = {
@@ -87,7 +108,9 @@ class HtmlTree:
     """Builds the tree from tags as they are written."""
 
     def __init__(self) -> None:
-        self.elements = Elements()
+        self.elements = Elements(verbatim=True)
+        # What is between the last word and the next one: a space or nothing; None before the first.
+        self._gap: str | None = None
         self._names = [""]  # of what is open, the root's first
         self._places: dict[str, list[int]] = {}  # where they are in it, by name
         self._innermost: list[tuple[int, ...]] = [(0,) * len(_GROUPS)]  # of each group, by depth
@@ -104,8 +127,13 @@ class HtmlTree:
             is_closed = False
             self._end_what_it_ends(name)
         is_void = is_closed or name in _VOID
-        verbatim = True if name in _VERBATIM and not self.in_foreign else None
-        self.elements.start(name, attributes, is_void=is_void, verbatim=verbatim)
+        if name in _LIKE_A_WORD and not self.in_foreign:
+            if self._gap:
+                self.elements.text(self._gap)
+            self._gap = "" if is_void else None
+        elif name in _BLOCKS or self.in_foreign:
+            self._gap = None
+        self.elements.start(name, attributes, is_void=is_void)
         if is_void or self.elements.cut:
             return False
         at = len(self._names)
@@ -118,6 +146,19 @@ class HtmlTree:
             )
         self._innermost.append(innermost)
         return True
+
+    def text(self, data: str) -> None:
+        """A piece of text, its references undone."""
+        if self._innermost[-1][_KEPT]:
+            self.elements.text(data)
+            return
+        shown = _MANY_SPACES.sub(" ", data)
+        if shown.startswith(" ") and self._gap == "":
+            self._gap = " "
+        words = shown.strip(" ")
+        if words:
+            self.elements.text((self._gap or "") + words)
+            self._gap = " " if shown.endswith(" ") else ""
 
     def end(self, name: str) -> None:
         """An end tag."""
@@ -161,3 +202,7 @@ class HtmlTree:
             if name in _FORMATTING and len(self._names) > at:
                 self.elements.note(UNCLOSED, True)
             self.elements.end()
+            if name in _LIKE_A_WORD and not self.in_foreign:
+                self._gap = ""
+            elif name in _BLOCKS or self.in_foreign:
+                self._gap = None

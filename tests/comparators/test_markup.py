@@ -70,6 +70,14 @@ DIFFERENT = [
     (HTML, "<ul><li>a<ul><li>b</ul></ul>", "<ul><li>a<li>b</ul>"),
     (HTML, '<a href="?a&copy=1">', '<a href="?a©=1">'),
     (HTML, "<plaintext></p>", "<plaintext>"),
+    (HTML, "<b>a</b> <b>b</b>", "<b>a</b><b>b</b>"),
+    (HTML, "<p>a <i>b</i></p>", "<p>a<i>b</i></p>"),
+    (HTML, "<p>a <img> b</p>", "<p>a <img>b</p>"),
+    (HTML, "<p>a <img> b</p>", "<p>a<img> b</p>"),
+    (HTML, "<button>a</button> <button>b</button>", "<button>a</button><button>b</button>"),
+    (HTML, "<x-y>a</x-y> b", "<x-y>a</x-y>b"),
+    (HTML, "a <script></script>b", "a<script></script>b"),
+    (HTML, "<svg> <text> a </text></svg> c", "<svg><text>a</text></svg>c"),
 ]  # fmt: skip
 
 SAME = [
@@ -94,6 +102,17 @@ SAME = [
     (HTML, "<p class='b a'>x<br/></P>", '<p class="a b">\n x <br></p>'),
     (HTML, "<a href='?a=1&amp;b=2'>&#169;&copy</a>", "<a href=?a=1&b=2>©©</a>"),
     (HTML, "<pre>\na</pre>", "<pre>a</pre>"),
+    (HTML, "<b>a</b> <b>b</b>", "<b>a </b>\n<b>b</b>"),
+    (HTML, "\n<ul>\n <li> <a> b\n</a> </li>\n </ul>\n", "<ul><li><a>b</a></li></ul>"),
+    (HTML, "<p> a <br> b </p> <p>c</p>", "<p>a<br>b</p><p>c</p>"),
+    (HTML, "<p>a <img> <b> b</b></p>", "<p>a <img> <b>b</b></p>"),
+    (HTML, "<p>a <button> b </button></p>", "<p>a <button>b</button></p>"),
+    (HTML, "<div> <script>a</script> <link> b</div>", "<div><script>a</script><link>b</div>"),
+    (HTML, "<p>a </x> b</p>", "<p>a b</p>"),
+    (HTML, "<pre>a</pre> b", "<pre>a</pre>b"),
+    (HTML, "<table> <tr> <td> a </td> </tr> </table>", "<table><tr><td>a</td></tr></table>"),
+    (HTML, "<svg> <g> <path/> </g> </svg>", "<svg><g><path/></g></svg>"),
+    (HTML, "<select> <option> a </option> </select>", "<select><option>a</option></select>"),
     (HTML, "<!-- c --><p>a</x><!-->", "<p>a"),
     (HTML, "<div><table><tr><td></div>a</table></div>", "<div><table><tr><td>a</table></div>"),
 ]  # fmt: skip
