@@ -102,7 +102,8 @@ def media_type(value: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     These are the boundary of a multipart body, and the charset of JSON (RFC 8259 §11): what either
     does to the body is seen in the body. A part of a form is told by its name.
     """
-    kind = value.partition(";")[0].strip().lower()
+    # What is no parameter stays with the type.
+    kind = _PARAMETER.sub("", value).rstrip("; \t").lower()
     is_json = content.comparator_for(kind, b"") in (content.JSON, content.NDJSON)
     without = "charset" if is_json else "name" if kind == "form-data" else ""
     if kind.startswith("multipart/"):

@@ -1,6 +1,7 @@
 """XML as a tree of elements, read without anything that a document could have fetched or grown.
 
-Prefixes do not matter, namespaces do: an element of a namespace is `{uri}name`. Where the whole
+Prefixes do not matter, namespaces do: an element of a namespace is `{uri}name`, and so is what an
+attribute `xsi:type` names. Where the whole
 document has only one namespace, it stands once under `#namespace` beside the root element, and
 elements have their names alone. An entity that only a DTD elsewhere declares is an empty element
 `&name;`. Comments and processing instructions do not count.
@@ -16,8 +17,10 @@ from comparators.elements import Elements
 SEPARATOR: Final = "\x1f"  # no XML name holds it
 
 _SPACE: Final = f"http://www.w3.org/XML/1998/namespace{SEPARATOR}space"
+_TYPE: Final = f"http://www.w3.org/2001/XMLSchema-instance{SEPARATOR}type"
 _XHTML: Final = f"http://www.w3.org/1999/xhtml{SEPARATOR}"
 _VERBATIM: Final = frozenset(_XHTML + name for name in ("pre", "textarea", "script", "style"))
+_ELSEWHERE: Final = "an attribute refers to an entity that is declared elsewhere"
 _TAG = re.compile(rb"""<(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>""")
 _REFERENCE = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);|#)")
 
@@ -50,15 +53,24 @@ def load_xml(text: str) -> Xml | NotXml:
     parser.buffer_text = True
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     namespaces: set[str] = set()
+    prefixes: dict[str | None, list[str]] = {}  # what each stands for, the innermost last
     has_doctype = False
 
-    def declare(*_: object) -> None:
+    def end_doctype() -> None:
         nonlocal has_doctype
         has_doctype = True
+        # It may say what attributes are where they are left out.
+        if _REFERENCE.search(data, data.find(b"<!DOCTYPE"), parser.CurrentByteIndex):
+            raise _RefusedError(_ELSEWHERE)
+
+    def declare_prefix(prefix: str | None, uri: str | None) -> None:
+        prefixes.setdefault(prefix, []).append(uri or "")
 
     def start(name: str, attributes: dict[str, str]) -> None:
         if has_doctype and _refers_in_a_tag(data, parser.CurrentByteIndex):
-            raise _RefusedError("an attribute refers to an entity that is declared elsewhere")
+            raise _RefusedError(_ELSEWHERE)
+        if _TYPE in attributes:
+            attributes[_TYPE] = _qualified(attributes[_TYPE], prefixes)
         namespaces.add(name.rpartition(SEPARATOR)[0])
         space = attributes.get(_SPACE)
         verbatim = True if space == "preserve" or name in _VERBATIM else None
@@ -71,7 +83,9 @@ def load_xml(text: str) -> Xml | NotXml:
     def refuse(*_: object) -> int:
         raise _RefusedError("it declares entities, which are not expanded")
 
-    parser.StartDoctypeDeclHandler = declare
+    parser.EndDoctypeDeclHandler = end_doctype
+    parser.StartNamespaceDeclHandler = declare_prefix
+    parser.EndNamespaceDeclHandler = lambda prefix: prefixes[prefix].pop()
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda _: elements.end()
     parser.CharacterDataHandler = elements.text
@@ -88,6 +102,13 @@ def load_xml(text: str) -> Xml | NotXml:
     if len(namespaces) == 1 and namespaces != {""}:
         tree["#namespace"] = namespaces.pop()
     return Xml(tree, elements.cut)
+
+
+def _qualified(name: str, prefixes: dict[str | None, list[str]]) -> str:
+    """A name with its namespace, as it stands in the tree."""
+    prefix, colon, local = name.strip().rpartition(":")
+    uris = prefixes.get(prefix if colon else None)
+    return f"{{{uris[-1]}}}{local}" if uris and uris[-1] else name
 
 
 def _refers_in_a_tag(data: bytes, at: int) -> bool:

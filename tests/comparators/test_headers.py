@@ -84,6 +84,8 @@ TYPES = [
     ("multipart/mixed; boundary=a", "multipart/mixed; boundary=b", True),
     ("multipart/related; type=a", "multipart/related; type=b", False),
     ("text/plain; boundary=a", "text/plain; boundary=b", False),
+    ("text/plain; charset=utf-8;", "text/plain ;charset=utf-8", True),
+    ("text/plain; flowed", "text/plain", False),
 ]
 
 

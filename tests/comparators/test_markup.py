@@ -16,6 +16,8 @@ XML = "application/xml"
 XHTML = "application/xhtml+xml"
 STRICT = compile_rules(Rules())
 DTD = '<!DOCTYPE a SYSTEM "a.dtd">'
+URI = 'xmlns:p="urn:1"'
+XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 KEPT = '<a xml:space="preserve">'
 
 
@@ -42,6 +44,10 @@ DIFFERENT = [
     (XML, f"{DTD}<a>1&x;</a>", f"{DTD}<a>1</a>"),
     (XML, f"{DTD}<a>1&x;</a>", f"{DTD}<a>1&amp;x;</a>"),
     (XML, f'{DTD}<a b="&x;"/>', f'{DTD}<a b="&y;"/>'),
+    (XML, '<!DOCTYPE a SYSTEM "a.dtd" [<!ATTLIST a b CDATA "&x;">]><a/>',
+     '<!DOCTYPE a SYSTEM "a.dtd" [<!ATTLIST a b CDATA "&y;">]><a/>'),
+    (XML, f'<a {URI} {XSI} xsi:type="p:T"/>', f'<a xmlns:p="urn:2" {XSI} xsi:type="p:T"/>'),
+    (XML, f'<a xmlns="urn:1" {XSI} xsi:type="T"/>', f'<p:a {URI} {XSI} xsi:type="T"/>'),
     (XHTML, "<p><![CDATA[yes]]></p>", "<p><![CDATA[no]]></p>"),
     (XHTML, "<div/><p>a</p>", "<div><p>a</p></div>"),
     (XHTML, '<pre xmlns="http://www.w3.org/1999/xhtml">a\n b</pre>',
@@ -82,6 +88,7 @@ DIFFERENT = [
 
 SAME = [
     (XML, '<p:a xmlns:p="urn:1"/>', '<a xmlns="urn:1" />'),
+    (XML, f'<a {URI} {XSI} xsi:type="p:T"/>', f'<a xmlns:q="urn:1" {XSI} xsi:type="q:T"/>'),
     (XML, "<a><![CDATA[x]]></a>", "<a>x</a>"),
     (XML, "<a>x<!-- c -->y<?p i?></a>", "<a> xy\n</a>"),
     (XML, f'{KEPT}<b xml:space="default">x  y</b></a>',
