@@ -4,6 +4,7 @@ It is taken apart after the HTML standard (13.2.5), in linear time and without a
 text. Comments, and what browsers take for comments (`<?php`), do not count.
 """
 
+import hashlib
 import re
 from html import unescape
 from html.entities import html5
@@ -94,12 +95,15 @@ class _Reader:
         self._go_on(-1 if found is None else found.end(), 0)
 
     def _go_on(self, end: int, length: int) -> None:
-        """Go on behind what was found at `end`; -1: it never ends, and the rest is told as it is.
+        """Go on behind what was found at `end`; -1: it never ends.
 
-        Browsers drop such a rest, but of a document that is cut off it is what tells where.
+        Browsers drop such a rest, but of a document that is cut off it is what tells where. It is
+        told by its hash: of half a tag nobody could say what in it is a secret.
         """
         if end < 0:
-            self.tree.elements.root["#rest"] = self._text[self._at :]
+            rest = self._text[self._at :].encode("utf-8", "surrogatepass")
+            digest = hashlib.sha256(rest).hexdigest()[:16]
+            self.tree.elements.root["#rest"] = f"{len(rest)} bytes, sha256 {digest}"
             end = len(self._text)
         self._at = end + length
 

@@ -145,6 +145,13 @@ def test_an_end_tag_that_is_missing_inside_text_has_a_place_of_its_own() -> None
     assert differ(HTML, "<div><b>x</div>", "<div><b>x</b></div>") == ["$.div[0].b[0]['#unclosed']"]
 
 
+def test_what_is_left_of_a_tag_is_told_without_what_stands_in_it() -> None:
+    for rest in ('<input name="pin" value="hunter2', "<!-- hunter2", "</b hunter2", "<?hunter2"):
+        tree, _ = load_html("<p>x</p>" + rest)
+        assert "bytes, sha256" in tree["#rest"]
+        assert "hunter2" not in repr(tree)
+
+
 SLOW = {
     "tags": "<a " * 130_000,
     "end tags": "</a" * 130_000,
