@@ -66,7 +66,8 @@ def ndjson_as_json(data: bytes) -> bytes | Unreadable:
 def _ndjson_lines(data: bytes) -> list[tuple[bytes, Any]] | Unreadable:
     """Each line that is not empty, with its value."""
     lines = []
-    for number, line in enumerate(data.replace(b"\x1e", b"").split(b"\n"), start=1):
+    # A text of a JSON sequence begins with a record separator (RFC 7464), which no text holds.
+    for number, line in enumerate(data.replace(b"\x1e", b"\n").split(b"\n"), start=1):
         if not line.strip():
             continue
         loaded = load_json(line)

@@ -48,6 +48,12 @@ def test_duplicate_keys_are_seen_in_ndjson() -> None:
     assert paths(kind, b'{"a":1,"a":2}\n', b'{"a":2}\n') != []
 
 
+def test_a_record_separator_begins_a_text_and_is_in_none() -> None:
+    kind = "application/json-seq"
+    assert paths(kind, b'\x1e{"a":1}\n\x1e2\n', b'{"a": 1}\n2\n') == []
+    assert paths(kind, b'\x1e"a\x1eb"\n', b'\x1e"ab"\n') == ["$"]
+
+
 def part(name: str, body: bytes, kind: str) -> bytes:
     head = f'Content-Disposition: form-data; name="{name}"\r\nContent-Type: {kind}\r\n\r\n'
     return b"--b\r\n" + head.encode() + body + b"\r\n"
