@@ -14,15 +14,20 @@ from typing import Final, TypeAlias
 Span: TypeAlias = tuple[int, int]  # begin and end in a text
 IsNamed: TypeAlias = Callable[[str], bool]
 
+# A quote as it is, or as HTML, a URL or JSON writes it, behind the backslashes that escape it.
+_ESCAPE: Final = r"(?:\\|%(?:25)?5[cC])"
 _QUOTE: Final = (
-    r"(?:\\{0,31}[\"'`]|&(?:amp;)?(?:quot|apos|#34|#39|#x22|#x27);|%(?:25)?2[27]|\\{1,15}u002[27])"
+    rf"(?:{_ESCAPE}{{0,31}}(?:[\"'`]|(?:&|%26)(?:amp(?:;|%3B)){{0,3}}(?:quot|apos|(?:#|%23)(?:34|39|x22|x27))"
+    rf"(?:;|%3B)|%(?:25)?2[27])|{_ESCAPE}{{1,15}}u002[27])"
 )
+_ESCAPES = re.compile(rf"{_ESCAPE}*+(?!u002)")
+_BLANK: Final = r"(?:\s|%(?:25)?(?:20|0[aAdD9])|\\{1,15}[nrt]|\+(?=%22))*+"
 _MORE: Final = r"(?:>|&gt;|\\{1,15}u003[eE]|%3[eE])"
 # A name begins where none goes on; words with single dots between them are one name.
 _PAIR = re.compile(
     r"(?:(?<![\w$.-])|(?<=[^\w$-]\.)|(?<=%[0-9A-Fa-f]{2}))(?P<name>[\w$-]++(?:\.[\w$-]++)*+)"
     rf"(?:(?:\[|%5[Bb])(?P<index>[\w.$-]{{0,60}})(?:\]|%5[Dd]))?(?P<quote>{_QUOTE})?\]?"
-    r"(?P<before>\s*+)(?P<is>=>|:=|={1,3}|:(?!:)|%(?:25)?3[ADad])(?P<space>\s*+)"
+    rf"(?P<before>{_BLANK})(?P<is>=>|:=|={{1,3}}|:(?!:)|%(?:25)?3[ADad])(?P<space>{_BLANK})"
 )
 # What an escape or an encoded character in front of a name adds to it.
 _ADDED = re.compile(r"(?<=%)(?:25)?[0-9A-Fa-f]{2}|(?<=\\)(?:u[0-9A-Fa-f]{4}|[nrtbf])")
@@ -178,22 +183,26 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 def _closing_quote(text: str, opened: re.Match[str]) -> int:
     """Where what was opened ends: before the same quote, escaped as often."""
     quote = opened["quote"]
-    sign = quote.lstrip("\\")
-    depth = len(quote) - len(sign)
-    if sign not in ('"', "'", "`"):
-        end = text.find(quote, opened.end())
-        return len(text) if end < 0 else end
+    escapes = _ESCAPES.match(quote)
+    sign = quote[escapes.end() :] if escapes is not None else quote
+    escape = (
+        "\\" if "\\" in quote else quote[: len(quote) - len(sign)][: 5 if "%25" in quote else 3]
+    )
+    depth = (len(quote) - len(sign)) // max(len(escape), 1)
+    escape = escape or ("\\" if sign in "\"'`" or sign[0] == "&" else "%5C")
     at = opened.end()
     while (end := text.find(sign, at)) >= 0:
-        escapes = end
-        while escapes > opened.end() and text[escapes - 1] == "\\":
-            escapes -= 1
-        at = end + 1
-        # At a depth of n, 2^n - 1 backslashes stand before a quote that is none of the value.
-        if (end - escapes) % (2 * (depth + 1)) == depth:
-            if depth or text[at : at + 1] != sign:
-                return end - depth
-            at += 1  # doubled: a part of the value
+        begin = end
+        while begin - len(escape) >= opened.end() and text.startswith(escape, begin - len(escape)):
+            begin -= len(escape)
+        at = end + len(sign)
+        found = (end - begin) // len(escape)
+        # At a depth of n, 2^n - 1 backslashes stand before a quote that is none of the value. How
+        # many there are before one that is written in another way depends on what came first.
+        if found == depth or (len(sign) == 1 and found % (2 * (depth + 1)) == depth):
+            if depth or not text.startswith(sign, at):
+                return end - depth * len(escape)
+            at += len(sign)  # doubled: a part of the value
     return len(text)
 
 

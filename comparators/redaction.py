@@ -49,6 +49,8 @@ _COOKIE_ATTRIBUTES: Final = {
     "priority": re.compile(r"(?i:low|medium|high)"),
     **dict.fromkeys(("secure", "httponly", "partitioned"), re.compile("")),
 }
+_MOST_LOOKED_AT: Final = 64 << 10  # characters of a text that is shown
+_DIGEST = re.compile(r"sha256 [0-9a-f]{16}")
 # Of an attribute whose element may be named a secret: what is none even then.
 _PLAIN_VALUE = re.compile(r"-?[0-9]{1,8}(?:\.[0-9]{1,4})?|true|false|")
 _OPAQUE = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+/=.~-]{16,}")
@@ -104,8 +106,11 @@ class Redactor(Hider):
         # Where a key stands more than once, what is around it is not known.
         secret = secret or hidden or difference.kind is Kind.DUPLICATE_KEY
         is_line = steps is not None and _leads_to_lines(steps)
-        # Nor where in a line, or in what a comparator of the user's own says, such a place is.
-        is_lost = self._hides_lines and (is_line or (steps is None and ":" not in path))
+        # Where in it a place of the rules is, is not known: HTML without an element is a text, and
+        # a comparator of the user's own has paths of its own.
+        is_lost = self._hides_lines and (
+            is_line or steps == ("#text",) or (steps is None and ":" not in path)
+        )
         if difference.kind in _OF_OUR_WORDS:
             state = None
         shown = []
@@ -114,6 +119,9 @@ class Redactor(Hider):
             odd = is_text and (is_lost or self._is_odd(path, steps, value))
             if is_line and is_text:
                 value = lines.get(value, value)
+            elif is_text and difference.kind is Kind.BYTES:
+                # Without the key values could be tried out, if there are only a few.
+                value = _DIGEST.sub(lambda found: self.hashed(found[0]), value)
             shown.append(self._shown(value, secret or odd, state))
         return ShownDifference(self._path(path, steps), difference.kind.value, *shown)
 
@@ -275,6 +283,12 @@ class Redactor(Hider):
             return None
         if secret:
             return self.hashed(value)
+        is_long = isinstance(value, str) and len(value) > _MOST_LOOKED_AT
+        if is_long and not (state and state.is_open):
+            # What is behind that is not shown; nor is what it would cut in two.
+            if len(shown := self.text(value[:_MOST_LOOKED_AT])) < 2 * SHOWN_CHARACTERS:
+                return self.hashed(value)
+            value = shown
         text = showable(_dumped(self._copy(value, state), ensure_ascii=False))
         if len(text) > SHOWN_CHARACTERS:
             text = text[: SHOWN_CHARACTERS - 1] + "\u2026"

@@ -1,9 +1,14 @@
 """Texts with a secret in them, one leak a row, and texts beside them in which there is none."""
 
+import html
 import json
 import time
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comparators.hiding import LONGEST_PATH, MARK
 from comparators.model import Difference, Kind
@@ -201,6 +206,43 @@ def test_the_path_of_a_request_shows_no_address() -> None:
     assert target.endswith("/items")
 
 
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "json": json.dumps,
+    "object": lambda text: json.dumps({"n": text}),
+    "html": html.escape,
+    "url": lambda text: "?next=" + quote(text),
+}
+
+
+@given(
+    st.sampled_from(("password", "user_password", "apiKey", "tokens", "pin", "X-Api-Key")),
+    st.text(st.sampled_from("ab\" \\'\n\t,:{}[]<>&;=\u00e9/%\u2028"), max_size=6),
+    st.sampled_from(("text", "array", "object")),
+    st.sampled_from(("y", "a\\", "it's", 'q"')),
+    st.lists(st.sampled_from(("json", "object", "html")), max_size=3),
+    st.booleans(),
+    st.sampled_from((None, 2)),
+)
+def test_however_json_is_written_in_a_text(
+    name: str,
+    middle: str,
+    form: str,
+    before: str,
+    written: list[str],
+    url: bool,
+    indent: int | None,
+) -> None:
+    secret = f"HUNTER{middle}SECOND"
+    value = {"text": secret, "array": [secret, "x"], "object": {"a": "}", "b": secret}}[form]
+    text = json.dumps({"x": before, name: value, "z": 1}, indent=indent)
+    for way in [*written, *(["url"] if url else [])]:
+        text = WRITTEN[way](text)
+    for end in (len(text), text.index("SECOND") + len("SECOND")):
+        shown = REDACTOR.text(text[:end])
+        assert "HUNTER" not in shown
+        assert "SECOND" not in shown
+
+
 # Paths
 
 
@@ -229,7 +271,18 @@ def test_cut_paths_of_other_places_are_other_paths() -> None:
 ONE_AFTER_THE_OTHER = (
     *("pin=", 'pin="', "pin={", "pin:\n", 'pin\\"=\\"', "value={name=pin,", "value=[", "<pin>"),
     *("&lt;pin&gt;", "%3C", "a.", "eyJ-", "eyJaaaaa.", "a%40", "sk-", "sk-a-", "4111-", "DE12"),
-    *("pin,a\n1,2\n", 'pin,a\n"', "pin:\n  - a\n", "redacted:0123456789ab", "pin=f(", "\\", "[["),
+    *(
+        "pin,a\n1,2\n",
+        'pin,a\n"',
+        "pin:\n  - a\n",
+        "redacted:0123456789ab",
+        "pin=f(",
+        "\\",
+        "[[",
+        "%5C",
+        "%26",
+        'pin="\\',
+    ),
 )
 
 

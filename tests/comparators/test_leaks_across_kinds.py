@@ -1,6 +1,8 @@
 """Redacted fields and built-in secrets where the two answers are not the same readable kind."""
 
+import hashlib
 import json
+import time
 
 import pytest
 
@@ -237,3 +239,34 @@ def test_which_places_a_rule_hides(rule: str, body: object, hidden: object) -> N
     for value in (1, 2, 5, [1, 2]):
         told = told.replace(f'"{redactor.hashed(value)}"', '"#"')
     assert json.loads(told) == hidden
+
+
+def test_a_digest_cannot_be_tried_out_without_the_key() -> None:
+    shown, _ = told(
+        answer(JSON, '{"pin":1234}'), answer(JSON, '{"pin":1235}'), Rules(with_="binary")
+    )
+    for pin in (1234, 1235):
+        assert hashlib.sha256(b'{"pin":%d}' % pin).hexdigest()[:8] not in shown
+    assert "12 bytes" in shown
+    assert "first differing byte at 10" in shown
+
+
+def test_in_html_without_elements_no_rule_can_be_followed() -> None:
+    shown, _ = told(
+        answer(HTML, '[[1,"Ann Secret"]]'), answer(HTML, "[[1]]"), Rules(redact=("$[*][1]",))
+    )
+    assert "Ann Secret" not in shown
+
+
+def test_of_a_large_text_no_line_is_shown_and_it_takes_no_time() -> None:
+    body = '{"tokens": [\n' + '"x",\n' * 200_000 + '"Ann Secret"\n'
+    begun = time.process_time()
+    shown, _ = told(answer(TEXT, body), answer(TEXT, body + "x"), Rules(with_="text"))
+    assert "Ann Secret" not in shown
+    redactor = Redactor(KEY)
+    long = Difference("$.a", Kind.VALUE, "word pin=" + "Ann,Secret;x " * 500_000, "b" * 5_000_000)
+    text = redactor.show(long).legacy or ""
+    assert "Ann,Secret" not in text[:30]
+    assert "Ann,Secret" in text[30:]
+    assert "Ann" not in str(redactor.show(Difference("$.a", Kind.VALUE, "pin={Ann" * 10**6, 1)))
+    assert time.process_time() - begun < 5.0
