@@ -274,8 +274,11 @@ def _distance(one: Any, other: Any) -> float:
         return 1.0
     if not isinstance(one, dict | list):
         return 0.5
-    found = DeepDiff(one, other, ignore_order=True, get_deep_distance=True, max_passes=2)
-    return float(found.get("deep_distance", 0.0))
+    try:
+        found = DeepDiff(one, other, ignore_order=True, get_deep_distance=True, max_passes=2)
+        return float(found.get("deep_distance", 0.0))
+    except Exception:
+        return 0.5  # a lone surrogate, and whatever else it cannot hash
 
 
 def _index(place: Place) -> int:

@@ -206,6 +206,12 @@ def test_items_belong_together_as_the_rules_say(
     assert (mirrored.outcome is Outcome.EQUAL) == (wanted == [])
 
 
+def test_what_has_no_utf8_is_matched_as_well() -> None:
+    legacy = r'[{"a":"\ud800","b":1},{"a":"x","b":2}]'
+    new = r'[{"a":"x","b":2},{"a":"\ud800","b":3}]'
+    assert places(compared(legacy, new, unordered=("$",))) == [("$[0].b", "value")]
+
+
 def test_many_items_without_a_key_are_found_again_beside_ignored_timestamps() -> None:
     legacy: list[Any] = [{"a": at, "ts": at} for at in range(150)]
     new: list[Any] = [{"a": at, "ts": at + 1000} for at in reversed(range(150))]
