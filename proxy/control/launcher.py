@@ -32,7 +32,7 @@ from proxy.control.children import LOUD_AFTER_FAILURES, Child
 from proxy.control.copies import FIRST
 from proxy.control.runtime import LINK_NAME, RESULTS_NAME, comparer_name, private_directory
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
-from proxy.core.descriptors import too_few
+from proxy.core.descriptors import is_too_little, room
 from proxy.observe.logging import configure_logging
 from proxy.store.opening import check_shared_state, check_state
 from proxy.store.state import StoreError
@@ -385,11 +385,11 @@ def _raise_the_descriptor_limit() -> None:
 
 def _warn_of_few_descriptors(config: Config) -> None:
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    room = too_few(descriptors, config.limits, config.backends.values(), config.workers)
-    if room is not None:
+    fits = room(descriptors, config.backends, config.workers)
+    if is_too_little(fits, config.limits, config.backends, config.workers):
         structlog.get_logger().warning(
-            "limits.connections cannot be met: raise the limit of open files (ulimit -n)",
-            connections=config.limits.connections,
-            room=room,
+            "too few open files for connections and max_connections: raise their limit (ulimit -n)",
             open_files=descriptors,
+            clients=fits.clients * config.workers,
+            **{f"backend_{name}": most * config.workers for name, most in fits.backends.items()},
         )

@@ -3,10 +3,10 @@
 import asyncio
 import random
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from proxy.core.descriptors import client_room, share
+from proxy.core.descriptors import room, share
 from proxy.core.messages import Observation, Suspect
 from proxy.core.model import Limits, Side, Snapshot
 from proxy.edge.answers import HttpDate
@@ -22,6 +22,7 @@ from proxy.edge.wheel import Wheel
 if TYPE_CHECKING:
     from proxy.edge.client import ClientConnection
     from proxy.edge.pair import Pair
+    from proxy.edge.pool import Pool
 
 # So many requests a second that strangers ask to have traced are, in this worker, beside the share
 # that is traced anyway.
@@ -87,15 +88,18 @@ class Edge:
         self.tell_quiet: Callable[[str], None] = _nobody_quiet
         self.tell_not_asked: Callable[[int, str], None] = _nobody_waits
 
-    def apply_limits(self, snapshot: Snapshot) -> None:
-        """Take over what a new table says about clients."""
+    def apply_limits(self, snapshot: Snapshot, pools: "Mapping[str, Pool]") -> None:
+        """Take over what a new table says about clients, and how many connections there may be."""
         self.limits = snapshot.limits
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.max_sockets = client_room(descriptors, snapshot.backends.values(), self.workers)
+        fits = room(descriptors, snapshot.backends, self.workers)
+        self.max_sockets = fits.clients
         most = self.max_sockets - self.max_sockets // 8
         self.max_clients = min(share(snapshot.limits.connections, self.workers), most)
         self.trace_sample = snapshot.trace_sample
         self.switch_timeout_s = snapshot.switch_timeout_s
+        for name, pool in pools.items():
+            pool.most = fits.backends[name]
         for client in self.clients:
             client.peer = None  # it may be trusted now, or no longer
 

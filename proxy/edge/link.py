@@ -197,7 +197,7 @@ class Link(asyncio.Protocol):
         retired = [pool for name, pool in self.pools.items() if pools.get(name) is not pool]
         edge.table = table
         self.pools = pools
-        edge.apply_limits(snapshot)
+        edge.apply_limits(snapshot, pools)
         for pool in retired:
             pool.close()
         if before is not None:

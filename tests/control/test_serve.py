@@ -74,12 +74,17 @@ async def test_it_says_where_it_serves_and_ends_cleanly(tmp_path: Path) -> None:
 async def test_too_few_open_files_for_the_clients_are_told_at_the_start(tmp_path: Path) -> None:
     """Clients beyond them were cut without a line, and backends blamed for it."""
     async with Serving(tmp_path, config(workers=2), open_files=256) as serving:
-        (said,) = serving.said(
-            "limits.connections cannot be met: raise the limit of open files (ulimit -n)"
-        )
-        assert (said["level"], said["connections"], said["open_files"]) == ("warning", 10000, 256)
-        assert said["room"] == 2 * 96
-    text = config(workers=2).replace("routes:", "limits: {connections: 192}\nroutes:")
+        (said,) = (line for line in serving.log if "open files" in line["event"])
+        assert (said["level"], said["open_files"]) == ("warning", 256)
+        # Of 192 that each worker has left a third.
+        assert (said["clients"], said["backend_legacy"]) == (2 * 64, 2 * 64)
+    text = config(workers=2).replace(
+        "backends: {legacy: http://127.0.0.1:9, new: http://127.0.0.1:9}",
+        "limits: {connections: 128}\n"
+        "backends:\n"
+        "  legacy: {url: http://127.0.0.1:9, max_connections: 128}\n"
+        "  new: {url: http://127.0.0.1:9, max_connections: 128}",
+    )
     async with Serving(tmp_path, text, open_files=256) as serving:
         assert not any("open files" in line["event"] for line in serving.log)
 

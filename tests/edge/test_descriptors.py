@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from proxy.core.model import Backend as BackendSettings
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Backend
+from tests.harness.backend import Backend, Call
 from tests.harness.client import Client
 from tests.harness.snapshots import route
 from tests.harness.worker import Worker
@@ -68,13 +68,41 @@ async def test_clients_leave_descriptors_for_backends(alone: Proxy) -> None:
     clients: list[Client] = []
     came_to = Counter([await come(alone.worker, clients) for _ in range(LIMIT)])
     assert came_to.keys() == {"200", "503", "cut"}
-    assert came_to["200"] == 60  # (200 - 64) / 2, less an eighth in which the others are told
+    # A third of 200 - 64, less an eighth in which the others are told.
+    assert came_to["200"] == 41
     await alone.reported(
         lambda totals: (
             totals.refused["connections"] == came_to["503"]
             and totals.refused["descriptors"] == came_to["cut"]
         )
     )
+    assert not +alone.worker.totals.errors
+    for client in clients:
+        client.close()
+
+
+async def test_a_burst_of_clients_beside_slow_sides_is_served_within_the_limit(
+    alone: Proxy,
+) -> None:
+    """Each client takes three descriptors: those beyond were cut without being counted."""
+    is_open = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await is_open.wait()
+        await call.answer(b"ok")
+
+    alone.legacy.handler = alone.new.handler = handler
+    limit_open_files(alone.worker, LIMIT)
+    await alone.serve(route("/*", "shadow-read"))
+    clients: list[Client] = []
+    coming = [asyncio.ensure_future(come(alone.worker, clients)) for _ in range(LIMIT)]
+    await alone.reported(
+        lambda totals: totals.refused["connections"] + totals.refused["descriptors"] == LIMIT - 41
+    )
+    is_open.set()
+    assert Counter(await asyncio.gather(*coming))["200"] == 41
+    await alone.reported(lambda totals: totals.requests["/*|shadow-read|legacy|200"] == 41)
+    assert not any("no_descriptors" in key for key in alone.worker.totals.requests)
     assert not +alone.worker.totals.errors
     for client in clients:
         client.close()
