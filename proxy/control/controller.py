@@ -32,6 +32,7 @@ from proxy.control.evidence import Evidence
 from proxy.control.guarding import Guard
 from proxy.control.health import HealthChecks
 from proxy.control.ledger import Ledger
+from proxy.control.lines import log_line
 from proxy.control.link import LinkServer, WorkerLink
 from proxy.control.pooling import Pooling
 from proxy.control.reload import Reloader
@@ -375,15 +376,7 @@ class Controller:
 
     def _heard(self, line: Transition) -> None:
         """Another replica moved a route: it has told those who are to be alerted."""
-        log.info(
-            "route changed by another replica",
-            route=line.route,
-            what=line.kind,
-            before=line.before,
-            after=line.after,
-            by=line.by,
-            reason=line.reason,
-        )
+        log_line("route changed by another replica", line)
         self._view.moved(line, elsewhere=True)
 
     def _coverage(self, route: str, now: float) -> float | None:

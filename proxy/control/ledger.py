@@ -25,6 +25,7 @@ from pathlib import Path
 import structlog
 
 from proxy.control.inbox import Inbox
+from proxy.control.lines import LEVELS, log_line
 from proxy.control.reconciler import decide, next_deadline
 from proxy.control.replicas import declared_digest
 from proxy.control.steering import Order
@@ -47,7 +48,6 @@ from proxy.store.state import ConflictError, LostError, SharedStore, StateStore,
 
 ORDER_S = 8.0  # an order of an operator is done within
 MAX_ORDERS = 100
-LEVELS = {"revert": logging.WARNING, "refused": logging.CRITICAL}
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 THAW_EVERY_S = 5.0
 MAX_CONFLICTS = 50  # in a row
@@ -400,17 +400,7 @@ class Ledger:
         lines = [each for each in decision.change.transitions if each not in self._known_lines]
         self._remember(lines)
         for each in lines:
-            log.log(
-                LEVELS.get(each.kind, logging.INFO),
-                "route changed",
-                route=each.route,
-                what=each.kind,
-                before=each.before,
-                after=each.after,
-                by=each.by,
-                reason=each.reason,
-                **({"evidence": each.evidence} if each.evidence else {}),
-            )
+            log_line("route changed", each, LEVELS.get(each.kind, logging.INFO))
         for alarm in decision.alarms:
             getattr(log, alarm.level)(alarm.event, **alarm.fields)
         # What is only remembered is published too: others hold it against what they see.

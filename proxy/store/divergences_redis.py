@@ -16,14 +16,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis.exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from proxy.core.divergences import Divergence, Page, Seen, SignatureNoise, SignatureSummary
 from proxy.store.divergence_scripts import ADD, FORGET, KEEP, PREFIX, READ
 from proxy.store.divergences import SHOWN_SAMPLES, StoreBounds, other
 from proxy.store.packing import packed, unpacked
+from proxy.store.redis_client import redis_client
 from proxy.store.state import StoreError
 
 TIMEOUT_S: Final = 3.0
@@ -58,15 +56,7 @@ class RedisDivergences:
         self._now = now
         self._dropped: Counter[str] = Counter()
         self._closed = False
-        # Its types say that every answer may be text as well as bytes, or nothing.
-        self._redis: Any = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            # A connection of before the server's restart; a time-out is not waited for twice.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
-            protocol=2,
-        )
+        self._redis = redis_client(url, TIMEOUT_S, tries_again=True)
         self._add = self._redis.register_script(ADD)
         self._keep = self._redis.register_script(KEEP)
         self._read_some = self._redis.register_script(READ)

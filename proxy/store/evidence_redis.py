@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import redis.exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from proxy.store.redis_address import shown_address
+from proxy.store.redis_client import redis_client
 from proxy.store.state import StoreError
 
 TIMEOUT_S: Final = 2.0
@@ -27,14 +25,7 @@ class RedisEvidence:
 
     def __init__(self, url: str) -> None:
         self._name = shown_address(url)
-        # Its types say that every answer may be text as well as bytes, or nothing.
-        self._redis: Any = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        self._redis = redis_client(url, TIMEOUT_S)
         self._last = b"0-0"
 
     @classmethod

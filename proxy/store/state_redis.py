@@ -17,12 +17,10 @@ from typing import Any, Final
 
 import msgspec
 import redis.exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from proxy.store.records import Change, Record, Replica, Stored, TableMark, Transition
 from proxy.store.redis_address import shown_address
+from proxy.store.redis_client import redis_client
 from proxy.store.state import (
     HISTORY_KEPT,
     ConflictError,
@@ -69,15 +67,8 @@ class RedisStore:
         self._file = ""  # the digest of what the file declares
         self._order = 0  # of that file, as the server said last
         self._presence = asyncio.Lock()  # of two words of one replica the later one holds
-        # Its types say that every answer may be text as well as bytes, or nothing.
-        self._redis: Any = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            # A commit that was done, and done again, would be a conflict with itself.
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        # A commit that was done, and done again, would be a conflict with itself.
+        self._redis = redis_client(url, TIMEOUT_S)
         scripts = (OPEN, LOAD, BEGIN, COMMIT, RESTORE, PRESENT, LEAVE, READ_HISTORY)
         self._scripts = {script: self._redis.register_script(script) for script in scripts}
 

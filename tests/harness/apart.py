@@ -14,25 +14,29 @@ from tests.harness.waiting import soon
 
 
 @asynccontextmanager
-async def backend_apart(kind: str) -> AsyncIterator[str]:
-    """The URL of a backend of this kind."""
+async def apart(module: str, *arguments: str) -> AsyncIterator[str]:
+    """The URL of a module that says its port and ends with its standard input."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.harness.apart",
-        kind,
+        *(sys.executable, "-m", module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stdin is not None
     try:
-        port = int(await soon(process.stdout.readline(), "the port of a backend apart"))
+        port = int(await soon(process.stdout.readline(), f"the port of {module}"))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stdin.close()
         process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def backend_apart(kind: str) -> AsyncIterator[str]:
+    """The URL of a backend of this kind."""
+    async with apart("tests.harness.apart", kind) as url:
+        yield url
 
 
 async def main(kind: str) -> None:

@@ -15,26 +15,14 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 
-from tests.harness.waiting import soon
+from tests.harness.apart import apart
 
 
 @asynccontextmanager
 async def counters(file: Path) -> AsyncIterator[str]:
     """The URL of one, on this file."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.scenarios.counters", str(file)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        port = int(await soon(process.stdout.readline(), "the port of the counters"))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.stdin.close()
-        process.kill()
-        await process.wait()
+    async with apart("tests.scenarios.counters", str(file)) as url:
+        yield url
 
 
 class Counters:
