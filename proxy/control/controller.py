@@ -93,6 +93,7 @@ class Controller:
         stores = Stores.of(self._first, Path(options.state), options.replica)
         self._read: tuple[Config, list[Finding]] | None = None  # and not in force yet
         self._is_ready = False
+        self._is_stale = False
         self._full: tuple[int, bytes] | None = None  # of a revision
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
@@ -256,6 +257,7 @@ class Controller:
     def _publish(self, decision: Decision) -> None:
         world = decision.world
         self._guard.use(world)
+        self._tell_whether_stale()
         if decision.new_table:
             config = cast(Config, world.source)
             self._counts.retain(world.routes, time.monotonic())
@@ -279,6 +281,14 @@ class Controller:
         states = States(world.generation, world.revision, present)
         for worker in self._link.workers.values():
             worker.send_states(states)
+
+    def _tell_whether_stale(self) -> None:
+        stale = self._view.stale()
+        if stale is not None and not self._is_stale:
+            log.warning("the file of another replica is newer", code=stale.code, finding=stale.text)
+        elif stale is None and self._is_stale:
+            log.info("no other replica has a newer file")
+        self._is_stale = stale is not None
 
     def _framed(self) -> bytes | None:
         """The Full of the world as it is; None while there is none."""

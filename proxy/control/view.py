@@ -135,7 +135,7 @@ class ControllerView:
         if self._read_at is not None and self._ledger.problem:
             text = f"the edit was read and is not in force yet: {self._ledger.problem}"
             last_error = ConfigError(self._read_at, text)
-        stale = self._stale()
+        stale = self.stale()
         return ConfigView(
             file=self._file,
             generation=self._generation(),
@@ -162,7 +162,7 @@ class ControllerView:
                 "until it is back nothing changes but what cannot wait (reverts of what fails, "
                 f"first missed writes): {self._ledger.problem}"
             )
-        if (stale := self._stale()) is not None:
+        if (stale := self.stale()) is not None:
             degraded.append(f"{stale.code}: {stale.text}")
         if self._comparers.connected < self._comparers.wanted:
             degraded.append(
@@ -197,18 +197,18 @@ class ControllerView:
         yield from self._counts.prometheus(fleet, time.monotonic())
         yield from trace_families(self._traces)
 
-    def _stale(self) -> FindingView | None:
+    def stale(self) -> FindingView | None:
         """Whether another replica has a newer file, which leads."""
         world = self._ledger.world
         if world is None or not world.routes or leads(world.stored):
             return None
         others = newest_names(world.stored)
         stale = [name for name, route in world.routes.items() if is_stale(world, route)]
-        differ = f"of {len(stale)} routes, {stale[0]} the first" if stale else "of no route"
+        names = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
         text = (
-            f"a newer file is in force at {others}: here routes are in the phases that it leads "
-            f"them to, and what this file declares {differ} differs from it and is not in force; "
-            "deploy the newer file here, or load this one again there"
+            f"{others} has a newer file, which leads: phases are those that it declares or leads "
+            f"to. This one declares {names or 'no route'} otherwise; deploy the newer one here, or "
+            "this one there"
         )
         return FindingView(self._file, 1, 1, "warning", "CONFIG_STALE", "", text)
 

@@ -20,7 +20,6 @@ from tests.harness.serving import Serving
 from tests.harness.waiting import asked_until
 
 REPLICAS = 3
-WORKERS = 2
 CLIENTS = 6
 CONFIG = """\
 listen: 127.0.0.1:0
@@ -55,9 +54,9 @@ class Estate:
         self.failed: list[str] = []
         legacy.handler = new.handler = replying(RIGHT)
 
-    def config(self, phase: str, revert: str = "{}") -> str:
+    def config(self, phase: str, revert: str = "{}", workers: int = 1) -> str:
         return CONFIG.format(
-            workers=WORKERS,
+            workers=workers,
             redis=f"{self.redis.url}?db=0",
             legacy=self.legacy.url,
             new=self.new.url,
@@ -159,7 +158,7 @@ async def history(serving: Serving) -> list[dict[str, Any]]:
 
 async def test_evidence_is_pooled_and_one_revert_reaches_all(estate: Estate) -> None:
     async with AsyncExitStack() as stack:
-        await started(estate, stack, estate.config("25%", "{min_samples: 60}"))
+        await started(estate, stack, estate.config("25%", "{min_samples: 60}", workers=4))
         await estate.visit_some(60)
         estate.new.handler = replying(WRONG)
         before = estate.asked
