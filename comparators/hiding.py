@@ -25,6 +25,7 @@ _LONGEST_PART: Final = 120  # of the begin and the end of one that is longer
 _LONGEST_PIECE: Final = 80
 _NUMBER = re.compile(r"[0-9]+")
 _LINE = re.compile(r"[^\r\n]+")
+_PIECE = re.compile(r"[^\s][^\r\n]*")
 
 # What a terminal, a log or a page could take for something else: control characters, overrides of
 # the direction of text, the separators of lines and paragraphs, lone surrogates.
@@ -120,6 +121,8 @@ class Hider:
     def _spans(self, text: str, *, elements: bool = True) -> list[Span]:
         """Where secrets stand in a text, in order, none overlapping."""
         spans = _merged((*shape_spans(text), *named_spans(text, self.is_named, elements)))
+        if "\n" in text:
+            spans = [piece for span in spans for piece in _by_line(text, span)]
         return _without_hashed(text, spans) if MARK in text else spans
 
     def _replaced(self, text: str, spans: list[Span]) -> str:
@@ -167,6 +170,15 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append((begin, end))
     return merged
+
+
+def _by_line(text: str, span: Span) -> list[Span]:
+    """A span over several lines as one in each of them: lines stay lines."""
+    begin, end = span
+    if text.find("\n", begin, end) < 0:
+        return [span]
+    pieces = _PIECE.finditer(text, begin, end)
+    return [(each.start(), each.start() + len(each[0].rstrip())) for each in pieces]
 
 
 def _without_hashed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -5,8 +5,8 @@ between the sides and between requests, and without the key nobody can try value
 secret by its name or that of anything around it, by the rules (`redact`), or by its shape in any
 text, keys and paths included. What is nowhere named a secret, and looks like none, is none: of
 `{"name": "password", "value": ...}` the value is hidden in a whole object, but where it alone
-differs only a rule can tell. Texts are cut after that, never before: half of a card number would
-be none any more.
+differs only the whole body can tell (`showing`). Texts are cut after that, never before: half of a
+card number would be none any more.
 
 The two sides need not be alike. So a name that a rule ends with is secret wherever it stands,
 however it is spelled (`full_name`, `fullName`); what stands where a rule leads through, but cannot
@@ -128,6 +128,10 @@ class Redactor(Hider):
     def is_secret(self, path: str) -> bool:
         """Whether what stands in a place is secret as a whole."""
         return self._place(path, _steps(path))[0]
+
+    def is_named_inside(self, around: Any, key: str) -> bool:
+        """Whether an object says that its value under a key is secret: `_named_values`."""
+        return isinstance(around, dict) and key in self._named_values(around)
 
     def path(self, path: str) -> str:
         """A path, its keys redacted where they are secrets themselves."""

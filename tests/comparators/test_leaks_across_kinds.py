@@ -132,7 +132,25 @@ CASES: tuple[tuple[str, tuple[str, str], tuple[str, str], dict[str, object]], ..
         (PARTS, part("e", "Ann Secret!")),
         {"redact": ("$.part.d",)},
     ),
-    # What is secret by its name.
+    # What is secret by its name, or by the one beside it.
+    (
+        "named beside it",
+        (JSON, '[{"name":"x"},{"name":"password","value":"Ann Secret"}]'),
+        (JSON, '[{"name":"x"},{"name":"password","value":"Ann Secret!"}]'),
+        {},
+    ),
+    (
+        "named beside it in xml",
+        (XML, "<o><e key='pin'>Ann Secret</e><e>x</e></o>"),
+        (XML, "<o><e key='pin'>Ann Secret!</e><e>x</e></o>"),
+        {},
+    ),
+    (
+        "named beside it in html",
+        (HTML, "<p id='apiKey'>Ann Secret<b>x</b>Ann Secret</p>"),
+        (HTML, "<p id='apiKey'>Ann Secret!<b>x</b>Ann Secret</p>"),
+        {},
+    ),
     (
         "part of a secret name",
         (PARTS, part("pw", "Ann Secret")),
@@ -270,3 +288,23 @@ def test_of_a_large_text_no_line_is_shown_and_it_takes_no_time() -> None:
     assert "Ann,Secret" in text[30:]
     assert "Ann" not in str(redactor.show(Difference("$.a", Kind.VALUE, "pin={Ann" * 10**6, 1)))
     assert time.process_time() - begun < 5.0
+
+
+def test_a_value_that_nothing_beside_it_names_is_shown() -> None:
+    def field(value: str) -> Answer:
+        return answer(
+            JSON, json.dumps([{"name": "pin", "value": 1}, {"name": "x", "value": value}])
+        )
+
+    shown, _ = told(field("shown 1"), field("shown 2"), Rules())
+    assert "shown 1" in shown
+    assert "shown 2" in shown
+
+
+def test_lines_stay_lines_in_a_text_that_is_kept() -> None:
+    body = 'a\n{"tokens": [\n  "Ann Secret",\n\n  "x"\n], "b": 1}\nc'
+    kept = Redactor(KEY).body(body, "text") or ""
+    assert "Ann Secret" not in kept
+    assert kept.count("\n") == body.count("\n")
+    assert kept.endswith(', "b": 1}\nc')
+    assert Redactor(KEY).body(kept, "text") == kept
