@@ -144,9 +144,13 @@ class _Draft:
         mark = self._table or self._stored.table
         if mark.generation > stored.table.generation:
             self._table = mark
+        if self._frozen or leads(self._stored) != leads(stored):
+            self._touched |= self._routes.keys()
+        else:  # of many routes few have changed
+            fresh = stored.records.items()
+            self._touched |= {name for name, record in fresh if record != mine.get(name)}
         self._stored = stored
         self._frozen = False
-        self._touched |= self._routes.keys()
         # A controller that began on a snapshot may have begun on the revisions of another.
         self._revision = max(self._revision, stored.starts * REVISIONS_PER_START)
         # What was forgotten on purpose had left all files before.
