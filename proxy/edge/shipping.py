@@ -25,7 +25,7 @@ MAX_QUEUED_BYTES: Final = 32 << 20
 MAX_QUEUED: Final = 4096
 # A route that has this much waiting need not keep its next bodies: they would only be shed.
 FULL_BYTES: Final = 4 << 20
-FULL_S: Final = 10.0  # or so much work for each comparer: who waits for a second look gives up soon
+FULL_S: Final = 30.0  # or so much work for each comparer; a burst is less than that
 BATCH_BYTES: Final = 128 << 10  # or one larger suspect: the loop stands still while it is written
 BATCH_SUSPECTS: Final = 8  # what one has to say is as long a burst of work elsewhere
 BATCH_S: Final = 0.05  # what takes longer is slow, and sent by itself; what is unknown is as long
