@@ -7,6 +7,7 @@ these bounds items are paired in their order, and the result says so. With the s
 same items belong together.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +23,7 @@ from comparators.subsequence import common_subsequence
 
 KEYS: Final = ("id", "key", "uuid", "name")  # by which items are matched if nothing else is said
 TOO_LONG: Final = "an array is too long, or too deep, to find what changed in it"
+TOO_MUCH: Final = "an array has too much in it to be matched under the rules"
 MAX_NEAREST: Final = 12  # items left on each side
 MAX_NEAREST_DEPTH: Final = 32
 # What DeepDiff takes grows with the square of what the items take as text, and with the pairs of
@@ -77,7 +79,7 @@ def match_equal(
     `equal` compares two items; it is asked only where their forms are the same and not certain.
     """
     one, other, is_whole = _without_same(legacy, new, form, equal)
-    detail = "" if is_whole else "an array has too many items that are nearly the same"
+    detail = "" if is_whole else TOO_MUCH
     work = _nearest_work(one, other)
     if work <= most_nearest_work:
         pairs, missing, added = _nearest(one, other)
@@ -182,11 +184,9 @@ def _without_same(
     legacy: list[Any], new: list[Any], form: FormOf, equal: Equal
 ) -> tuple[Items, Items, bool]:
     """What is left when equal items are taken out in pairs; whether all of it was looked at."""
-    groups, certain = _by_form(legacy, form)
-    other_groups, other_certain = _by_form(new, form)
-    left: Items = []
-    other_left: Items = []
-    is_whole = True
+    groups, certain, left = _by_form(legacy, form)
+    other_groups, other_certain, other_left = _by_form(new, form)
+    is_whole = not left and not other_left
     for mark, one in groups.items():
         other = other_groups.pop(mark, [])
         if mark in certain and mark in other_certain:
@@ -202,16 +202,20 @@ def _without_same(
     return left, other_left, is_whole
 
 
-def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], set[bytes]]:
-    """The items by the marks of their forms; the marks that are certain in all of them."""
+def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], set[bytes], Items]:
+    """Items by the marks of their forms; the marks that are certain; what has no whole form."""
     groups: dict[bytes, Items] = {}
     uncertain = set()
+    rest: Items = []
     for at, each in enumerate(items):
         found = form(each)
+        if not found.whole:
+            rest.append((at, each))
+            continue
         groups.setdefault(found.mark, []).append((at, each))
         if not found.certain:
             uncertain.add(found.mark)
-    return groups, groups.keys() - uncertain
+    return groups, groups.keys() - uncertain, rest
 
 
 def _in_order(one: Items, other: Items) -> tuple[list[Pair], Items, Items]:
@@ -249,16 +253,20 @@ def _nearest_work(one: Items, other: Items) -> int:
     """What it would take to find the most alike of them; none where there is nothing to choose."""
     if not one or not other:
         return 0
-    # The depth before the text: what is very deep has no repr.
-    if max(len(one), len(other)) > MAX_NEAREST or any(_is_deep(each) for _, each in one + other):
+    # Depth and number before the text: what is very deep has no repr.
+    if max(len(one), len(other)) > MAX_NEAREST or _is_much([each for _, each in one + other]):
         return MAX_NEAREST_WORK + 1
     size = sum(len(repr(each)) for _, each in one + other)
     return size**2 + len(one) * len(other) * _PAIR_WORK
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
+def _is_much(level: list[Any]) -> bool:
+    """Whether values nest deeper, or are more, than DeepDiff can be asked about."""
+    most = math.isqrt(MAX_NEAREST_WORK)
     for _ in range(MAX_NEAREST_DEPTH):
+        most -= len(level)
+        if most < 0:
+            return True
         level = [
             inner
             for each in level

@@ -31,12 +31,14 @@ Where = State[Place] | None
 class Form(NamedTuple):
     """`certain`: two values of this same form are the same under the rules.
 
-    `numbers` are those that have a tolerance, in their order.
+    `numbers` are those that have a tolerance, in their order. `whole`: not too deep, and not too
+    much, to be looked at as a whole.
     """
 
     mark: bytes
     certain: bool
     numbers: tuple[float, ...] = ()
+    whole: bool = True
 
 
 def strictly_equal(one: Any, other: Any) -> bool:
@@ -92,7 +94,7 @@ class Forms:
         self._rules = rules
         self._numbered = bool(rules.places.indices)
         self._is_strict = not (rules.int_float or rules.number_text or rules.null_absent)
-        self._certain = True
+        self._certain = self._whole = True
         self._numbers: list[float] = []
 
     def of(self, value: Any, state: Where, *, near: bool = False) -> Form:
@@ -104,10 +106,10 @@ class Forms:
             mark, size = _strict_mark(value)
             self.work += size // _BYTES_A_WORK
             return Form(mark, True)
-        self._certain, self._numbers = True, []
+        self._certain, self._numbers, self._whole = True, [], True
         mark, size = _strict_mark(self._seen(value, state, near, MAX_DEPTH))
         self.work += size // _BYTES_A_WORK
-        return Form(mark, self._certain, tuple(self._numbers))
+        return Form(mark, self._certain, tuple(self._numbers), self._whole)
 
     def _seen(self, value: Any, state: Where, near: bool, depth: int) -> Any:
         """The value as the rules see it, of what orjson writes."""
@@ -118,7 +120,8 @@ class Forms:
         if place is not None and place.ignored:
             return _IGNORED
         if depth == 0 or self.work > self._most:
-            return self._uncertain("deep")
+            self._whole = False
+            return self._uncertain("more")
         if isinstance(value, dict):
             return self._object(value, state, near, depth)
         if isinstance(value, list):
@@ -174,7 +177,7 @@ class Forms:
 
 
 _IGNORED: Final = "\0ignored"
-_BEYOND: Final = Form(b"", False)
+_BEYOND: Final = Form(b"", False, whole=False)
 FormOf = Callable[[Any], Form]
 
 

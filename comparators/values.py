@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from comparators.alignment import (
     MAX_NEAREST_WORK,
+    TOO_MUCH,
     Matched,
     align,
     by_place,
@@ -33,6 +34,7 @@ MAX_NODES: Final = 1_500_000
 MAX_PAIRED: Final = 300_000
 
 _WALK_WORK: Final = 4  # that a walk takes before its first value
+MAX_INNER: Final = 16  # walks inside each other
 # In arrays and objects nested deeper, no shortcuts: each looks at all that is below it.
 MAX_LEVELS: Final = 64
 
@@ -58,28 +60,34 @@ def compare_values(legacy: Any, new: Any, rules: CompiledRules, base: str = "$")
     """
     if rules.renames:
         new = renamed(new, legacy, rules.renames)
-    walk = _Walk(rules, MAX_NODES)
+    walk = _Walk(rules, MAX_NODES, MAX_PAIRED)
     walk.go(legacy, new, rules.places.start, base)
     return walk.result()
 
 
 class _Walk:
-    def __init__(self, rules: CompiledRules, most: int) -> None:
+    """One walk through two trees; `inner` walks that it starts only ask whether two are equal.
+
+    Such a one ends at its first difference, or bound, and starts walks itself, to a limit: they
+    call each other.
+    """
+
+    def __init__(self, rules: CompiledRules, most: int, most_paired: int, inner: int = 0) -> None:
         self.rules = rules
         self.found: list[Difference] = []
         self.nodes = 0
         self.most = most
-        self.most_paired = min(most, MAX_PAIRED)
-        self.most_nearest = MAX_NEAREST_WORK
+        self.most_paired = most_paired
+        self.inner = inner
+        self.most_nearest = 0 if inner else MAX_NEAREST_WORK  # which are alike: not asked
         self.truncated = ""
         # What is still to be compared, the innermost last.
         self.stack: list[Iterator[Node]] = []
         self.written: dict[int, tuple[Spot, str]] = {}  # paths, by the identity of their spots
 
-    def go(
-        self, legacy: Any, new: Any, state: Where, base: str, most: int = MAX_DIFFERENCES
-    ) -> None:
-        """Compare until there are so many differences."""
+    def go(self, legacy: Any, new: Any, state: Where, base: str) -> None:
+        """Compare until there are enough differences."""
+        most = 1 if self.inner else MAX_DIFFERENCES
         stack = self.stack
         stack.append(iter([(legacy, new, state, (None, base))]))
         while stack:
@@ -92,6 +100,8 @@ class _Walk:
                 return
             if self.nodes > self.most:
                 self.truncated = f"more than {self.most} values"
+                return
+            if self.inner and self.truncated:
                 return
             self._compare(*node)
 
@@ -203,17 +213,16 @@ class _Walk:
         self.nodes += forms.work
         self.most_nearest -= matched.nearest_work
         if self.most_paired <= 0:
-            matched.detail = matched.detail or "too many items to be matched under the rules"
+            matched.detail = matched.detail or TOO_MUCH
         return matched
 
     def _are_equal(self, one: Any, other: Any, state: Where) -> bool:
         """Whether two values are equal under the rules, as far as this walk may still look."""
-        if self.most_paired <= 0:
+        if self.most_paired <= 0 or self.inner == MAX_INNER:
             return False
-        walk = _Walk(self.rules, self.most_paired)
-        walk.most_nearest = 0  # which items are alike does not matter here
-        walk.go(one, other, state, "$", most=1)
-        self.most_paired -= walk.nodes + _WALK_WORK
+        walk = _Walk(self.rules, self.most_paired, self.most_paired, self.inner + 1)
+        walk.go(one, other, state, "$")
+        self.most_paired = walk.most_paired - walk.nodes - _WALK_WORK
         return not walk.found and not walk.truncated
 
     def _items(

@@ -97,6 +97,23 @@ def test_depth_costs_no_quadratic_time(opening: str, closing: str) -> None:
     assert took < 3.0  # it took four seconds
 
 
+@pytest.mark.parametrize("depth", [10, 40, 300, 5000])
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [('{"x":[1.0,', "]}"), ('{"p":1,"x":[{"p":3},', "]}"), ('{"a":1,"a":', "}")],
+)
+def test_what_asks_for_equal_items_inside_each_other_is_bounded(
+    opening: str, closing: str, depth: int
+) -> None:
+    rules = {"unordered": ("$..x",), "tolerance": {"$..x": 0.5, "$..p": 0.5}}
+    legacy, new = (f"{opening * depth}{core}{closing * depth}" for core in ("1", "2"))
+    found, took = timed(legacy, new, **rules)
+    assert found.outcome is Outcome.DIVERGENT
+    assert took < 3.0  # it took for ever, or more stack than there is
+    if depth == 10:
+        assert compared(legacy, f" {legacy}", **rules).outcome is Outcome.EQUAL
+
+
 LISTS = {
     "numbers": [json.dumps(list(range(60_000))), json.dumps(list(range(60_000))[::-1])],
     "more": [f"[{'1,' * 200_000}2,3]", f"[4,{'1,' * 200_000}2]"],
