@@ -16,9 +16,8 @@ from typing import Any, Final
 from comparators.canonical import canonical
 from comparators.named import named_spans
 from comparators.paths import Deep, JsonPath, Step, render
-from comparators.secrets import Span, is_secret_name, shape_spans
+from comparators.secrets import HASHED, MARK, Span, is_secret_name, shape_spans
 
-MARK: Final = "redacted:"
 MOST_SEARCHED: Final = 256 << 10  # characters, about a quarter of a second
 LONGEST_PATH: Final = 290  # characters, as it is shown and stored
 _LONGEST_PART: Final = 120  # of the begin and the end of one that is longer
@@ -32,7 +31,6 @@ _PIECE = re.compile(r"[^\s][^\r\n]*")
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_HASHED = re.compile(MARK + "[0-9a-f]{12}")
 _SHORTEST: Final = 6  # no shape is shorter, nor a name with a value
 
 
@@ -81,7 +79,7 @@ class Hider:
 
     def hashed(self, value: Any) -> str:
         """What stands for a secret value."""
-        if isinstance(value, str) and _HASHED.fullmatch(value):
+        if isinstance(value, str) and HASHED.fullmatch(value):
             return value
         return MARK + blake2b(canonical(value), key=self._key, digest_size=6).hexdigest()
 
@@ -184,13 +182,12 @@ def _by_line(text: str, span: Span) -> list[Span]:
 def _without_hashed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The spans but for what has been redacted in them, and what begins inside that."""
     left = []
-    done = _HASHED.finditer(text)
+    done = HASHED.finditer(text)
     found = next(done, None)
     for begin, end in spans:
-        while found is not None and found.end() <= begin:
+        while found is not None and found.start() <= begin:
+            begin = max(begin, found.end())
             found = next(done, None)
-        if found is not None and found.start() < begin:
-            begin = found.end()
         if begin < end:
             left.append((begin, end))
     return left

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-Span: TypeAlias = tuple[int, int]  # begin and end in a text
+from comparators.secrets import HASHED, MARK, Span
+
 IsNamed: TypeAlias = Callable[[str], bool]
 
 # A quote as it is, or as HTML, a URL or JSON writes it, behind the backslashes that escape it.
@@ -111,6 +112,8 @@ def _pairs(text: str, is_named: IsNamed) -> Iterator[Span]:
     named: re.Match[str] | None = None  # the last pair whose value may be named beside it
     while (found := _PAIR.search(text, at)) is not None:
         at = found.end()
+        if HASHED.match(text, found.end("is") - len(MARK)):
+            continue  # what is glued to it is no name
         lower = found["name"].lower()
         if lower in _NAMING and (given := _NAME_GIVEN.match(text, at)) and is_named(given["name"]):
             naming = at

@@ -109,7 +109,7 @@ def _last_of_number(groups: list[re.Match[str]], lengths: list[int], first: int)
             if lengths[at - 1] < 4 or dotted not in (None, has_dot):
                 break
             dotted = has_dot
-        elif groups[at]["dot"] is not None and total >= _FEWEST:
+        elif groups[at]["dot"] is not None and lengths[at - 1] < _FEWEST <= total:
             break  # the fraction of a number
         if total >= _FEWEST and _is_number("".join(_digits(groups[first : at + 1]))):
             found = at

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -50,6 +51,7 @@ _COOKIE_ATTRIBUTES: Final = {
     **dict.fromkeys(("secure", "httponly", "partitioned"), re.compile("")),
 }
 _MOST_LOOKED_AT: Final = 64 << 10  # characters of a text that is shown
+BYTES_AS_THEY_ARE: Final = "surrogateescape"  # what is no UTF-8 in a form, as `load_form` reads it
 _DIGEST = re.compile(r"sha256 [0-9a-f]{16}")
 # Of an attribute whose element may be named a secret: what is none even then.
 _PLAIN_VALUE = re.compile(r"-?[0-9]{1,8}(?:\.[0-9]{1,4})?|true|false|")
@@ -216,18 +218,26 @@ class Redactor(Hider):
     def _form(self, text: str) -> str | None:
         tree = load_form(text)
         try:
-            pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+            pairs = parse_qsl(
+                text.strip(),
+                keep_blank_values=True,
+                max_num_fields=MAX_FIELDS,
+                errors=BYTES_AS_THEY_ARE,
+            )
         except ValueError:
             pairs = []
         if isinstance(tree, Unreadable) or not isinstance(shown := self.document(tree), dict):
             return None if self._places.start is not None else self.text(text)
         # In the order they were in; the copy has its keys in the order of the tree's.
         given = {
-            name: iter(values if isinstance(values, list) else [values] * MAX_FIELDS)
+            name: iter(values) if isinstance(values, list) else repeat(values)
             for name, values in zip(tree, shown.values(), strict=True)
         }
         fields = [(self.text(name), next(given[name])) for name, _ in pairs]
-        return urlencode(fields, errors="replace")
+        try:
+            return urlencode(fields, errors=BYTES_AS_THEY_ARE)
+        except UnicodeEncodeError:  # of a surrogate that stands for no byte
+            return urlencode(fields, errors="replace")
 
     def _path(self, path: str, steps: JsonPath | None) -> str:
         if steps is None:

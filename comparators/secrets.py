@@ -18,6 +18,9 @@ from comparators.numbers import number_spans
 
 Span: TypeAlias = tuple[int, int]  # begin and end in a text
 
+MARK: Final = "redacted:"
+HASHED: Final = re.compile(MARK + "[0-9a-f]{12}")  # what stands for a secret
+
 _WORDS: Final = frozenset(
     (
         *("password", "passwords", "passwd", "pwd", "passphrase", "passcode", "secret", "secrets"),
@@ -58,9 +61,9 @@ _SHAPES = re.compile(
     r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?!-----END).)*(?:-----END[^-]*-----)?)"
     r"|(?P<login>(?<=://)[^/\s:@\"'<>]{0,128}:(?![0-9]{1,5}[/?#])[^\s\"'<>]{1,256}(?=@))"
-    r"|(?P<scheme>\b(?i:bearer|basic|digest|negotiate)[ \t]+(?P<credentials>[\w.~+/=-]{6,}))"
-    r"|(?P<email>(?:[\w.!#$%'*+^`~-]{1,64}|\"[^\"@\s][^\"@\n]{0,62}\")(?:@|%40)"
-    r"\w[\w-]*+(?:\.[\w-]++)+)"
+    r"|(?P<scheme>\b(?i:bearer|basic|digest|negotiate)[ \t]+(?P<credentials>(?!=)[\w.~+/=@-]{6,}))"
+    r"|(?P<email>(?:[\w.!#$%'*+^`~-]{1,64}|\"[^\"@\s][^\"@\n]{0,62}\")"
+    r"(?:(?:@|%40)\w[\w-]*+(?:\.[\w-]++)+)+)"
     r"|(?P<service>(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[opsur]_\w{20,}"
     r"|github_pat_\w{20,}|[sr]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{10,}"
     r"|sk-(?:[a-z]{2,8}[0-9]{0,3}-){0,2}[A-Za-z0-9_]{16,}+[\w-]*+"

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparators.hiding import MARK
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind
 from comparators.redaction import Redactor
-from comparators.secrets import is_secret_name
+from comparators.secrets import MARK, is_secret_name
 
 KEY = b"k" * 32
 REDACTOR = Redactor(KEY)
@@ -249,3 +248,28 @@ def test_hostile_text_costs_no_more_than_its_length(text: str) -> None:
     begun = time.process_time()
     REDACTOR.text(text)
     assert time.process_time() - begun < 3.0
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("pin=1&%e9=%e9&a=%ff", "&%E9=%E9&a=%FF"),
+        ("pin=1&a=1&b=2&a=3", "&a=1&b=2&a=3"),
+        ("pin=1&" + "&".join(f"f{number}=" for number in range(9_000)), "&f8999="),
+        ("pin=1&a=\ud800", "&a=%3F"),
+    ],
+    ids=["no UTF-8", "twice", "many fields", "a surrogate"],
+)
+def test_a_form_is_kept_field_by_field(body: str, kept: str) -> None:
+    shown = REDACTOR.body(body, "form")
+    assert shown is not None
+    assert shown.startswith("pin=redacted%3A")
+    assert shown.endswith(kept)
+
+
+@pytest.mark.parametrize(
+    "text", ["Bearer -abcdefg://", "pin=redacted:0123456789abx", "Bearer 4111111111111111 x"]
+)
+def test_what_is_redacted_stays_so(text: str) -> None:
+    once = REDACTOR.text(text)
+    assert REDACTOR.text(once) == once
