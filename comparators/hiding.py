@@ -119,7 +119,7 @@ class Hider:
     def _spans(self, text: str, *, elements: bool = True) -> list[Span]:
         """Where secrets stand in a text, in order, none overlapping."""
         spans = _merged((*shape_spans(text), *named_spans(text, self.is_named, elements)))
-        if "\n" in text:
+        if "\n" in text or "\r" in text:
             spans = [piece for span in spans for piece in _by_line(text, span)]
         return _without_hashed(text, spans) if MARK in text else spans
 
@@ -173,7 +173,7 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
 def _by_line(text: str, span: Span) -> list[Span]:
     """A span over several lines as one in each of them: lines stay lines."""
     begin, end = span
-    if text.find("\n", begin, end) < 0:
+    if _LINE.fullmatch(text, begin, end):
         return [span]
     pieces = _PIECE.finditer(text, begin, end)
     return [(each.start(), each.start() + len(each[0].rstrip())) for each in pieces]

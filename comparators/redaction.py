@@ -31,6 +31,7 @@ from comparators.markup import names_a_secret, redact_markup
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
 from comparators.paths import Automaton, Deep, JsonPath, State, Wild, parse_path
 from comparators.secrets import is_secret_name
+from comparators.text import LINE_END
 
 ANY_LENGTH: Final = 1 << 31  # of a path
 MAX_DEPTH: Final = 200  # of what is shown or kept; deeper values are named only
@@ -174,7 +175,7 @@ class Redactor(Hider):
                 return redact_markup(text, self.hashed, self.markup)
             case content.TEXT if has_rules and not self._hides_lines:
                 # The paths of lines count from 1.
-                lines = self.document({"line": ["", *text.splitlines()]})
+                lines = self.document({"line": ["", *LINE_END.split(self.text(text))]})
                 return "\n".join(lines["line"][1:]) if isinstance(lines, dict) else None
             case content.BINARY | content.MULTIPART:
                 return None

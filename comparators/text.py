@@ -11,7 +11,7 @@ from comparators.subsequence import common_subsequence
 from comparators.values import Found
 
 # Not all of Unicode's line ends: to most who read a text, those are characters.
-_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _BLANK: Final = " \t\r\n"
 
 
@@ -77,4 +77,4 @@ def _kind(left: object, right: object) -> Kind:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip(_BLANK) for line in _LINE_END.split(text.rstrip(_BLANK))]
+    return [line.rstrip(_BLANK) for line in LINE_END.split(text.rstrip(_BLANK))]

@@ -308,3 +308,16 @@ def test_lines_stay_lines_in_a_text_that_is_kept() -> None:
     assert kept.count("\n") == body.count("\n")
     assert kept.endswith(', "b": 1}\nc')
     assert Redactor(KEY).body(kept, "text") == kept
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_rules_for_lines_count_them_as_they_are_compared(ends: str) -> None:
+    body = ends.join(("a\u2028b\x0cc", '{"tokens": [', '"hunter2"', "]}", "Ann Secret", "e"))
+    rules = Rules(redact=("$.line[5]",))
+    other = body.replace("hunter2", "huntfr2")[:-1] + "f"
+    shown, kept = told(answer(TEXT, body), answer(TEXT, other), rules)
+    for secret in ("Ann Secret", "hunter2", "huntfr2"):
+        assert secret not in shown
+        assert secret not in kept
+    assert "a\\u2028b" in kept
+    assert "'f'" in shown or '"f"' in shown
