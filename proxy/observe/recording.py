@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from comparators.compare import content_of
-from comparators.hiding import MARK
 from comparators.model import Answer, Comparison, Outcome, Rules
 from comparators.paths import Deep, JsonPath, Step, Wild, parse_path
 from comparators.redaction import NESTED_DEEPER, Redactor
 from comparators.rules import COOKIE, HEADER, CompiledRules, split_key
+from comparators.secrets import MARK
 from proxy.core.divergences import RecordedAnswer, Unlike, wildcarded
 
 MAX_UNLIKE: Final = 50
