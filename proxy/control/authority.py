@@ -10,7 +10,8 @@
 4. Of several replicas each pauses by itself, and says so in the store, of the generation of the
    record that it saw. The store moves authority only where all have said it of the present one,
    and a replica takes its word back in the store before it unpauses: one of the two comes first.
-   A pause of another one is joined at once, so that all of them overlap.
+   A pause of another one is joined at once, so that all of them overlap. While one is not heard of
+   none begins: it would be for nothing.
 5. A replica that finds the authority moved without its word (it was taken for gone) pauses, and
    takes the new one over once its own workers are quiet: never the other way round.
 """
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 from msgspec.structs import replace as restruct
 
-from proxy.control.replicas import is_held_elsewhere, loud, said_quiet
+from proxy.control.replicas import SILENT_S, is_held_elsewhere, loud, said_quiet, silent
 from proxy.control.world import Moment, Move
 from proxy.core.model import RouteState, Side
 from proxy.store.records import Record, Stored
@@ -109,8 +110,11 @@ class Authority:
         generation = kept.generation if kept is not None else 0
         move = self.moves.get(name)
         if move is None:
-            first = Move(to, self._now.wall, None, 0.0, attempts=0)
-            return record, self._pause(name, first, revision, timeout_s)
+            move = Move(to, self._now.wall, None, 0.0, attempts=0)
+        if move.paused_at is None and silent(stored):
+            # It could not be moved: nobody has to wait for that.
+            self.moves[name] = replace(move, until=self._now.clock + SILENT_S)
+            return record, False
         if move.paused_at is None:
             is_due = self._now.clock >= move.until or is_held_elsewhere(stored, name, generation)
             return record, is_due and self._pause(name, move, revision, timeout_s)

@@ -162,6 +162,9 @@ class Evidence:
                 await self._open()
                 reopen_at, save_at = now + REOPEN_S, now + SAVE_NOISE_S
             await self._flush()
+            if self.problem and self.store is not None and now >= reopen_at:
+                await self._try_the_store()
+                reopen_at = now + REOPEN_S
             if now >= save_at:
                 await self._save_noise()
                 save_at = now + SAVE_NOISE_S
@@ -174,6 +177,16 @@ class Evidence:
             self.problem = ""
         except StoreError as error:
             self._trouble(str(error))
+
+    async def _try_the_store(self) -> None:
+        """It failed: whether it is back shows before the next divergence comes."""
+        assert self.store is not None
+        try:
+            await self.store.signatures(limit=1)
+        except StoreError as error:
+            self._trouble(str(error))
+        else:
+            self.problem = ""
 
     async def _flush(self) -> None:
         while self.store is not None and self._queue:

@@ -17,17 +17,17 @@ import itertools
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace as replace_struct
 
 from proxy.control.inbox import Inbox
 from proxy.control.lines import LEVELS, log_line
 from proxy.control.reconciler import decide, next_deadline
-from proxy.control.replicas import declared_digest
+from proxy.control.replicas import declared_digest, silent
 from proxy.control.steering import Order
 from proxy.control.tasks import goes_on
 from proxy.control.world import (
@@ -44,7 +44,14 @@ from proxy.control.world import (
 from proxy.store.opening import Opened
 from proxy.store.records import Stored, Transition
 from proxy.store.snapshot import read_snapshot, write_snapshot
-from proxy.store.state import ConflictError, LostError, SharedStore, StateStore, StoreError
+from proxy.store.state import (
+    ConflictError,
+    DamagedError,
+    LostError,
+    SharedStore,
+    StateStore,
+    StoreError,
+)
 
 ORDER_S = 8.0  # an order of an operator is done within
 MAX_ORDERS = 100
@@ -55,7 +62,6 @@ CONFLICT_S = 0.02  # others are let by for up to so long
 WATCH_S = 30.0
 WATCH_AGAIN_S = 0.5
 PRESENT_S = 1.0
-MAX_APART = 1000  # lines of history of what was decided while the store was away
 MAX_KNOWN = 20_000  # lines of history that are not told again
 HEARD_AT_ONCE = 50  # lines of others
 
@@ -93,7 +99,6 @@ class Ledger:
         self._store: StateStore | None = None
         self._opened = asyncio.Event()
         self._file = ""  # the digest of what the file declares
-        self._apart: deque[Transition] = deque(maxlen=MAX_APART)
         self._missed_apart: list[WriteMissed] = []  # one a route and side
         self._known_lines: dict[Transition, None] = {}  # of history, that were told
         self._thaw_at = 0.0
@@ -165,7 +170,7 @@ class Ledger:
                 self._report(error, attempt)
                 self._begin_on_the_snapshot()
                 if self.world is None:
-                    await self._pause(attempt)
+                    await asyncio.sleep(_retry_s(attempt))
             attempt += 1
 
     async def _open(self) -> None:
@@ -235,7 +240,6 @@ class Ledger:
                 if decision.change or any(isinstance(event, StoreRead) for event in events):
                     self.problem = None
                 if not decision.world.frozen:  # the store knows it
-                    self._apart.clear()
                     self._missed_apart.clear()
                 self._adopt(decision)
                 return
@@ -288,7 +292,7 @@ class Ledger:
         self.world = replace(self.world, frozen=True)
         attempt = 0
         while goes_on():
-            until = time.monotonic() + RETRY_S[min(attempt, len(RETRY_S) - 1)]
+            until = time.monotonic() + _retry_s(attempt)
             while (left := until - time.monotonic()) > 0:
                 await self._inbox.wait_for_pressing(left)
                 if pressing := self._inbox.take_pressing():
@@ -321,7 +325,7 @@ class Ledger:
         log.info("state store is back")
         for missed in self._missed_apart:
             self._inbox.put(missed)
-        return StoreRead(stored, tuple(self._apart))
+        return StoreRead(stored)
 
     async def _come_back(self, stored: Stored) -> None:
         """To the store of a world that began on the snapshot."""
@@ -347,7 +351,6 @@ class Ledger:
                 decision = decide(self.world, others, _now())
         self._missed_apart += [event for event in events if isinstance(event, WriteMissed)]
         self._missed_apart = list({(e.route, e.side): e for e in self._missed_apart}.values())
-        self._apart += decision.change.transitions
         self._adopt(decision)
 
     async def _try_to_thaw(self) -> None:
@@ -378,8 +381,16 @@ class Ledger:
     async def _stay_present(self) -> None:
         await self._opened.wait()
         while goes_on() and isinstance(self._store, SharedStore):
-            with contextlib.suppress(StoreError):  # who watches tells of it
-                await self._store.present()
+            try:
+                found = await self._store.present()
+            except DamagedError:
+                self.submit(StoreMoved())  # nobody changes anything, and nobody would notice
+            except StoreError:
+                pass  # who watches tells of it
+            else:
+                known = self.world.stored if self.world is not None else Stored()
+                if silent(replace_struct(known, replicas=found)) != silent(known):
+                    self.submit(StoreMoved())
             await asyncio.sleep(PRESENT_S)
 
     async def _hear(self, stored: Stored) -> None:
@@ -429,8 +440,9 @@ class Ledger:
         self.problem = str(error)
         log.critical("state store cannot be used", reason=str(error), attempt=attempt + 1)
 
-    async def _pause(self, attempt: int) -> None:
-        await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+
+def _retry_s(attempt: int) -> float:
+    return RETRY_S[min(attempt, len(RETRY_S) - 1)]
 
 
 def _now() -> Moment:

@@ -56,8 +56,8 @@ from proxy.control.world import (
     WriteMissed,
 )
 from proxy.core.ladder import Progress
-from proxy.core.model import Route, RouteState
-from proxy.store.records import Change, Record, TableMark, Transition, after
+from proxy.core.model import UNMATCHED, Route, RouteState
+from proxy.store.records import Change, Record, TableMark, Transition, after, latched_line
 
 ABSENT_KEPT = 1000
 ABSENT_KEPT_S = 90 * 86400.0
@@ -170,7 +170,16 @@ class _Draft:
                 known = restruct(known, authority=held)
             if known != record:
                 self._records[name] = known
-                self._transitions += [each for each in event.apart if each.route == name]
+                self._tell_again(record, known)
+
+    def _tell_again(self, record: Record, known: Record) -> None:
+        """The history of what the store was not told, or has lost."""
+        line = latched_line(known) if known.latch != record.latch else None
+        if line is not None:
+            self._transitions.append(line)
+        if known.missed - record.missed:
+            why = "while the state store was out of reach"
+            self._history(known.name, "missed", record.missed, known.missed, "controller", why)
 
     def judge(self, event: Judged) -> None:
         record, route = self._records.get(event.route), self._routes.get(event.route)
@@ -201,6 +210,8 @@ class _Draft:
             refusal = "the state store is out of reach: nothing can be changed until it is back"
         elif record is None or route is None:
             refusal = "there is no such route"
+        elif route.name == UNMATCHED:
+            refusal = "what no route matches goes to legacy: declare a route to move some of it"
         else:
             policy = self._policies.get(event.route, Policy())
             steered = obey(record, route, policy, event.order, self._now.wall)

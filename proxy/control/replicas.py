@@ -5,6 +5,7 @@ share the store there are none, and whoever asks is alone.
 """
 
 import hashlib
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -12,12 +13,18 @@ from proxy.control.world import TableLoaded
 from proxy.core.ladder import Progress
 from proxy.store.records import Record, Replica, Stored
 
+SILENT_S: Final = 3.0  # each says every second that it is there
+
 
 def declared_digest(table: TableLoaded) -> str:
-    """The digest of what a file declares on this machine: its environment is a part of that."""
-    hashed = hashlib.blake2b(table.digest.encode(), digest_size=16)
+    """The digest of what a file declares of its routes, on this machine with its environment.
+
+    Comments do not count, nor where it listens and the like.
+    """
+    hashed = hashlib.blake2b(digest_size=16)
     for route in table.routes:
-        said = (route.name, route.digest, str(route.phase), route.accept_loss)
+        policy = table.policies.get(route.name)
+        said = (route.name, route.digest, str(route.phase), route.accept_loss, policy)
         hashed.update(repr(said).encode())
     return hashed.hexdigest()
 
@@ -60,6 +67,15 @@ def loud(stored: Stored, route: str, generation: int) -> list[str]:
         each.name or each.id
         for each in stored.replicas
         if each.id != stored.replica and each.quiet.get(route) != generation
+    ]
+
+
+def silent(stored: Stored) -> list[str]:
+    """The other replicas, by name, that have not been heard of for SILENT_S."""
+    return [
+        each.name or each.id
+        for each in stored.replicas
+        if each.id != stored.replica and each.age_s > SILENT_S
     ]
 
 

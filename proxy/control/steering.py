@@ -11,8 +11,8 @@ The rules, which a table of tests goes through edge by edge:
    the operator, or both in the file).
 4. An advance goes to the next rung. By hand it needs neither evidence nor approval (it is the
    approval), but it is refused while the route is latched, or failing and not forced.
-5. After a resume a route with a ladder climbs from where it is, once its cool-down is over; any
-   other returns to its declared phase.
+5. A resume lifts the latch, or the hold where there is no latch. After it a route with a ladder
+   climbs from where it is, once its cool-down is over; any other returns to its declared phase.
 6. A route with a ladder that has been in new-only for its `retire` is told to be ready to be
    removed, once, unless it is failing.
 """
@@ -236,7 +236,7 @@ def _resume(record: Record, policy: Policy, order: Order, now: float) -> Steered
         )
     before = to = record.effective
     evidence = verdict.evidence if verdict is not None else ""
-    resumed = restruct(record, hold=None)
+    resumed = restruct(record, hold=None if latch is None else record.hold)
     if latch is not None:
         if policy.advance is None:
             to = record.declared

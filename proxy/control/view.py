@@ -31,7 +31,7 @@ from proxy.control.evidence import Evidence
 from proxy.control.guarding import Guard
 from proxy.control.ledger import Ledger
 from proxy.control.recorded import Recorded
-from proxy.control.replicas import leads, loud, newest_names
+from proxy.control.replicas import leads, loud, newest_names, silent
 from proxy.control.roster import Roster
 from proxy.control.world import World
 from proxy.core.model import Route
@@ -162,6 +162,11 @@ class ControllerView:
                 "until it is back nothing changes but what cannot wait (reverts of what fails, "
                 f"first missed writes): {self._ledger.problem}"
             )
+        if world is not None and (missing := silent(world.stored)):
+            degraded.append(
+                f"not heard of: replica {', '.join(missing)}; what is decided may not be in force "
+                "there, and no write authority moves meanwhile"
+            )
         if (stale := self.stale()) is not None:
             degraded.append(f"{stale.code}: {stale.text}")
         if self._comparers.connected < self._comparers.wanted:
@@ -251,19 +256,20 @@ def _pending(world: World, route: Route) -> Pending | None:
     move = world.moves.get(route.name)
     to = str(state.phase)
     since = datetime.fromtimestamp(move.since, UTC) if move else datetime.now(UTC)
-    if world.frozen and state.phase != route.phase:
+    record = world.stored.records.get(route.name)
+    is_latched = record is not None and record.latch is not None
+    if world.frozen and state.phase != route.phase and not is_latched:
         return Pending(str(route.phase), since, "the state store is out of reach")
     if move is None:
         return None
     waiting = [f"worker {slot}" for slot in sorted(set(range(world.slots)) - move.quiet)]
-    record = world.stored.records.get(route.name)
-    if record is not None and not waiting:
-        waiting = [f"replica {name}" for name in loud(world.stored, route.name, record.generation)]
-    who = ", ".join(waiting)
+    others = loud(world.stored, route.name, record.generation) if record is not None else []
+    who = ", ".join(waiting or [f"replica {name}" for name in others])
     if move.paused_at is None:
         reason = (
-            f"write authority stays with {state.authority.value}: not all workers, of all "
-            f"replicas, finished their writes in time (try {move.attempts}); it is tried again"
+            f"write authority stays with {state.authority.value}: it is tried again (try "
+            f"{move.attempts}); not all held their writes back in time, or are not heard of"
+            + (f": replica {', '.join(others)}" if others else "")
         )
     else:
         reason = f"write authority moves to {move.to.value}: waiting for the writes of {who}"

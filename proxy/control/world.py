@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from proxy.control.steering import Order, Policy
 from proxy.core.ladder import Progress
 from proxy.core.model import Phase, Route, RouteState, Side
-from proxy.store.records import Change, Stored, Transition
+from proxy.store.records import Change, Stored
 
 # A controller's revisions start above all of the controllers before it, so that a late Quiet can
 # never answer a pause it did not see. Decimal, to be readable; exact in JSON for ages.
@@ -113,13 +113,9 @@ class StoreMoved:
 
 @dataclass(frozen=True, slots=True)
 class StoreRead:
-    """The store was read again: another changed it, a commit failed, or it was out of reach.
-
-    `apart` are the lines of history of what was decided meanwhile.
-    """
+    """The store was read again: another changed it, a commit failed, or it was out of reach."""
 
     stored: Stored
-    apart: tuple[Transition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,11 @@ class Detector:
     The threshold is above 0 and below 1.
     """
 
-    __slots__ = ("_alarm", "_bad", "_base", "_good", "_slots", "_stale", "alarmed")
+    __slots__ = ("_alarm", "_bad", "_base", "_good", "_slots", "_stale", "_threshold", "alarmed")
 
     def __init__(self, threshold: float, false_alarm: float) -> None:
         worse = rates_above(threshold)
+        self._threshold = threshold
         self._bad = [math.log(rate / threshold) for rate in worse]
         self._good = [math.log1p(-rate) - math.log1p(-threshold) for rate in worse]
         self._alarm = len(worse) / false_alarm
@@ -116,6 +117,21 @@ class Detector:
         self.alarmed = self.alarmed or self.statistic() >= self._alarm
         return self.alarmed
 
+    def change(self) -> tuple[int, int, float]:
+        """Since when it is worst, as far as is kept: bad trials, all, and when that began.
+
+        Of all moments the one with the largest likelihood ratio of the rate since then against the
+        threshold.
+        """
+        best, found = -1.0, (0, 0, 0.0)
+        good = bad = 0
+        for slot in reversed(self._slots):
+            good, bad = good + slot.good, bad + slot.bad
+            ratio = _log_ratio(bad, good + bad, self._threshold)
+            if ratio > best:
+                best, found = ratio, (bad, good + bad, slot.number * SLOT_S)
+        return found
+
     def statistic(self) -> float:
         """The sum over all moments and rates; an alarm where it reaches the bound."""
         self._compute()
@@ -143,6 +159,15 @@ def rates_above(threshold: float) -> list[float]:
     first, last = _logit(min(threshold * LEAST_WORSE, (1 + threshold) / 2)), _logit(MOST_WORSE)
     step = (last - first) / (GRID - 1)
     return [1 / (1 + math.exp(-(first + step * at))) for at in range(GRID)]
+
+
+def _log_ratio(bad: int, trials: int, threshold: float) -> float:
+    """How much better their own rate explains these trials than the threshold does, if higher."""
+    rate = bad / trials
+    if rate <= threshold:
+        return 0.0
+    ratio = bad * math.log(rate / threshold)
+    return ratio + (trials - bad) * math.log((1 - rate) / (1 - threshold)) if rate < 1 else ratio
 
 
 def _logit(share: float) -> float:
@@ -220,6 +245,18 @@ class _Criterion:
         declared = _share(self.threshold)
         return f"{bad:,} of {trials:,} recent {self.words} ({share}, {declared} is declared)"
 
+    def says_since_the_change(self) -> str:
+        """What convicts it: what came since it became worse, not the good time before."""
+        bad, trials, began = self.detector.change() if self.detector is not None else (0, 0, 0.0)
+        if not trials or bad / trials <= self.threshold:
+            return self.says()
+        minutes, seconds = divmod(int(began) % 86_400, 60)
+        since = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02} UTC"
+        return (
+            f"{bad:,} of {trials:,} {self.words} since {since} "
+            f"({_share(bad / trials)}, {_share(self.threshold)} is declared)"
+        )
+
     def says_more_is_needed(self) -> str:
         return (
             f"{self.says()}: it can still be {_share(self.rate.upper())}, "
@@ -285,7 +322,11 @@ class RouteGuard:
         needed = self._min_samples
         for each in criteria:
             if each.fails and each.trials >= needed:
-                return Verdict("failing", f"{each.says()}.", each.cause)
+                evidence = each.says_since_the_change()
+                if each is not self._errors and self._errors is not None and self._errors.rate.bad:
+                    # An answer that new failed diverges as well: that is worth to be known.
+                    evidence = f"{evidence}; {self._errors.says_since_the_change()}"
+                return Verdict("failing", f"{evidence}.", each.cause)
         if self._last_at is None:
             return Verdict("inconclusive", "New has not been asked since the last change.")
         if now - self._last_at > STALE_S:

@@ -1,6 +1,6 @@
 """A StateStore that forgets everything with the process: the reference the others are held to."""
 
-from proxy.store.records import Change, Stored, Transition, after
+from proxy.store.records import Change, Stored, Transition, after, lines_of
 from proxy.store.state import HISTORY_KEPT, ConflictError, StoreError, check_generations
 
 
@@ -33,6 +33,7 @@ class MemoryStore:
         if self._stored.records:
             raise ConflictError("only an empty store can be filled from a snapshot")
         self._stored = stored
+        self._history += lines_of(stored)
 
     async def history(self, route: str | None = None, limit: int = 100) -> list[Transition]:
         self._check_open()

@@ -67,6 +67,17 @@ class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: str = ""
 
 
+def latched_line(record: Record) -> Transition | None:
+    """The line of history of the revert that latched a route, made again from its latch."""
+    latch = record.latch
+    if latch is None:
+        return None
+    before, to = str(latch.before), str(latch.to)
+    return Transition(
+        latch.at, record.name, "revert", before, to, latch.by, latch.reason, latch.evidence
+    )
+
+
 class TableMark(msgspec.Struct, frozen=True):
     """The generation of the table in force, and the digest by which it is known again."""
 
@@ -137,3 +148,9 @@ def _quietened(replica: Replica, change: Change) -> Replica:
     ended = change.withdrawn.keys() | change.swapped.keys()
     kept = {route: at for route, at in replica.quiet.items() if route not in ended}
     return msgspec.structs.replace(replica, quiet={**kept, **change.quiet})
+
+
+def lines_of(stored: Stored) -> tuple[Transition, ...]:
+    """What is known of the history of a store that was lost: its latches, the oldest first."""
+    lines = [line for each in stored.records.values() if (line := latched_line(each)) is not None]
+    return tuple(sorted(lines, key=lambda line: line.at))

@@ -30,7 +30,9 @@ def snapshot_path(store: Path) -> Path:
 def write_snapshot(path: Path, stored: Stored) -> None:
     """Replace the snapshot, durably. Raises StoreError, and then leaves none."""
     fresh = path.with_name(path.name + ".new")
-    own = Stored(stored.starts, stored.table, stored.records)  # others are not as they were
+    # Others that share the store are to be waited for; what they held back is over.
+    others = tuple(msgspec.structs.replace(each, quiet={}) for each in stored.replicas)
+    own = Stored(stored.starts, stored.table, stored.records, replicas=others)
     text = msgspec.json.format(msgspec.json.encode(_File(SCHEMA_VERSION, own)), indent=1)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

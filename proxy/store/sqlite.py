@@ -18,7 +18,7 @@ import msgspec
 
 from proxy.store import database as files
 from proxy.store.database import Layout, as_store_error, transaction
-from proxy.store.records import Change, Record, Stored, TableMark, Transition
+from proxy.store.records import Change, Record, Stored, TableMark, Transition, lines_of
 from proxy.store.state import HISTORY_KEPT, ConflictError, StoreError, check_generations
 
 CALL_TIMEOUT_S: Final = 10.0
@@ -95,7 +95,8 @@ class SqliteStore:
                 if database.execute("SELECT 1 FROM route LIMIT 1").fetchone():
                     raise ConflictError("only an empty store can be filled from a snapshot")
                 _put_meta(database, "starts", str(stored.starts))
-                _write(database, Change(tuple(stored.records.values()), table=stored.table))
+                records = tuple(stored.records.values())
+                _write(database, Change(records, (), lines_of(stored), stored.table))
 
         await self._call(fill)
 

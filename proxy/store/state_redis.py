@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import redis.exceptions
 
-from proxy.store.records import Change, Record, Replica, Stored, TableMark, Transition
+from proxy.store.records import Change, Record, Replica, Stored, TableMark, Transition, lines_of
 from proxy.store.redis_address import shown_address
 from proxy.store.redis_client import redis_client
 from proxy.store.state import (
@@ -118,9 +118,15 @@ class RedisStore:
             raise self._damaged("a record is under the name of another one")
 
     async def restore(self, stored: Stored) -> None:
+        others = [each for each in stored.replicas if each.id != self._replica]
         arguments: list[Any] = [stored.starts, stored.table.generation, stored.table.digest]
+        arguments += [len(others), len(stored.records)]
+        for each in others:
+            arguments += [each.id, each.name]
         for record in stored.records.values():
             arguments += [record.name, _encode(record)]
+        for line in lines_of(stored):
+            arguments += [line.route, _encode(line)]
         word, *_ = await self._run(RESTORE, arguments)
         if word == b"conflict":
             raise ConflictError("only an empty store can be filled from a snapshot")

@@ -237,7 +237,9 @@ return changed()
 """
 )
 
-# ARGV: starts, generation and digest of the table; then name and record of each.
+# ARGV: starts, generation and digest of the table; how many replicas are known and how many
+# records there are; id and name of each of the one, name and record of each of the other; route and
+# transition of each line of history.
 RESTORE: Final = (
     _COMMON
     + """
@@ -246,7 +248,17 @@ if wrong then return wrong end
 if redis.call('EXISTS', RECORDS) == 1 then return {'conflict'} end
 redis.call('HSET', META, 'starts', ARGV[4])
 redis.call('HSET', REPLICAS, ME .. ':generation', ARGV[5], ME .. ':table', ARGV[6])
-for i = 7, #ARGV, 2 do redis.call('HSET', RECORDS, ARGV[i], ARGV[i + 1]) end
+local records = 9 + 2 * ARGV[7]
+local lines = records + 2 * ARGV[8]
+-- They are waited for, as those that are heard of no more.
+for i = 9, records - 1, 2 do
+  redis.call('HSET', REPLICAS, ARGV[i] .. ':name', ARGV[i + 1])
+  redis.call('HSET', REPLICAS, ARGV[i] .. ':seen', string.format('%.0f', clock()))
+end
+for i = records, lines - 1, 2 do redis.call('HSET', RECORDS, ARGV[i], ARGV[i + 1]) end
+for i = lines, #ARGV, 2 do
+  redis.call('XADD', HISTORY, '*', 'route', ARGV[i], 'transition', ARGV[i + 1])
+end
 return changed()
 """
 )

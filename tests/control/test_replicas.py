@@ -7,9 +7,19 @@ from msgspec.structs import replace
 
 from proxy.control.reconciler import decide
 from proxy.control.replicas import declared_digest, is_warden, leads, loud, reconciled
-from proxy.control.world import Event, SlotQuiet, StoreRead, World
+from proxy.control.steering import Order
+from proxy.control.world import Event, Ordered, SlotQuiet, StoreRead, World
 from proxy.core.ladder import Progress
-from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, NEW_ONLY, ZERO, Phase, RouteState, Side
+from proxy.core.model import (
+    DUAL_WRITE,
+    LEGACY_ONLY,
+    NEW_ONLY,
+    UNMATCHED,
+    ZERO,
+    Phase,
+    RouteState,
+    Side,
+)
 from proxy.store.records import Latch, Record, Replica, Stored, after
 from tests.control.estate import at, route, table
 
@@ -43,9 +53,8 @@ def test_who_leads_and_who_climbs(stored: Stored, expected: tuple[bool, bool]) -
 
 def test_the_digest_of_a_file_has_the_environment_in_it() -> None:
     file = table(route("a", ZERO), digest="text")
-    assert declared_digest(file) == declared_digest(table(route("a", ZERO), digest="text"))
+    assert declared_digest(file) == declared_digest(table(route("a", ZERO), digest="commented"))
     for other in (
-        table(route("a", ZERO), digest="other text"),
         table(route("a", DUAL_WRITE), digest="text"),
         table(route("a", ZERO, digest="another backend"), digest="text"),
     ):
@@ -193,6 +202,24 @@ def test_a_pause_that_is_given_up_is_taken_back_first_and_the_next_one_joined() 
     assert two.reads(with_b(replica("b", 1, a=2))).writes_paused  # but the other one holds already
     state = two.is_quiet()
     assert state == RouteState(DUAL_WRITE, Side.NEW)
+
+
+def test_no_write_waits_for_a_replica_that_is_not_heard_of() -> None:
+    two = Two(NINETY_NINE, replace(replica("b", 1), age_s=4.0))
+    state = two.decides(table(route("a", DUAL_WRITE), digest="edited"))
+    assert state == RouteState(DUAL_WRITE, Side.LEGACY)
+    two.clock += 60.0
+    assert not two.decides().writes_paused
+    assert two.reads(with_b(replica("b", 1))).writes_paused is False  # its next look is soon
+    two.clock += 3.0
+    assert two.decides().writes_paused
+
+
+def test_what_no_route_matches_is_not_moved() -> None:
+    two = Two(NINETY_NINE, replica("b", 1))
+    order = Order("advance", "why", to=NEW_ONLY)
+    decision = decide(two.world, [Ordered(1, UNMATCHED, order)], at(1))
+    assert "declare a route" in decision.answers[1]
 
 
 def test_a_word_that_is_about_a_move_that_is_over_is_taken_back() -> None:

@@ -31,7 +31,7 @@ from proxy.control.world import (
     WriteMissed,
 )
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, NEW_ONLY, Phase, RouteState, Side
-from proxy.store.records import Stored, Transition
+from proxy.store.records import Stored
 from proxy.store.state import ConflictError
 from proxy.store.state_redis import RedisStore
 from tests.control.estate import at, route, table
@@ -57,7 +57,6 @@ class ModelReplica:
         self.world: World | None = None
         self.snapshot = Stored()
         self.is_away = False  # the Redis is out of its reach
-        self.apart: list[Transition] = []
         self.missed_apart: list[Event] = []
         self.phase = LEGACY_ONLY
         self.state: RouteState | None = None  # of the worker
@@ -106,7 +105,6 @@ class Fleet:
         replica = self.replicas[which]
         replica.world = None
         replica.inbox.clear()
-        replica.apart.clear()
         replica.missed_apart.clear()
 
     async def loads(self, which: int) -> None:
@@ -153,7 +151,6 @@ class Fleet:
         decision = decide(replica.world, pressing, at(self.clock))
         replica.world = decision.world
         replica.snapshot = decision.world.stored
-        replica.apart += decision.change.transitions
         replica.missed_apart += [each for each in pressing if isinstance(each, WriteMissed)]
         self.publishes(replica, bool(decision.states))
 
@@ -181,9 +178,8 @@ class Fleet:
         replica.is_away = False
         if replica.world is not None:
             await replica.store.present()
-            read = StoreRead(await replica.store.load(), tuple(replica.apart))
+            read = StoreRead(await replica.store.load())
             await self.decides(which, [read, *replica.missed_apart])
-            replica.apart.clear()
             replica.missed_apart.clear()
 
     async def time_passes(self, seconds: float) -> None:

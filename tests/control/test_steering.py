@@ -241,6 +241,13 @@ def test_a_hold_is_held_once_and_lifted() -> None:
     assert (lifted.hold, lifted.effective, lifted.resumed_at) == (None, ONE, None)
 
 
+def test_a_resume_of_a_revert_leaves_the_hold_of_somebody_else() -> None:
+    reverted = order(order(record(ONE), asked("hold")).record, asked("revert")).record
+    resumed = order(reverted, asked("resume")).record
+    assert (resumed.latch, resumed.hold) == (None, Hold(NOW, "because"))
+    assert order(resumed, asked("resume")).record.hold is None
+
+
 def test_a_resume_returns_to_the_declared_phase_or_climbs_from_here() -> None:
     back = replace(fail(record(ONE)).record, declared=ONE)
     plain = order(back, asked("resume", verdict=PASSING)).record

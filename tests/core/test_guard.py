@@ -98,6 +98,28 @@ def test_bad_ones_that_come_late_are_no_run() -> None:
         assert not detector.look()
 
 
+def test_what_convicts_is_told_from_where_it_began() -> None:
+    judge = guard(divergence=0.05, min_samples=100)
+    for slot in range(200):
+        judge.compared(43_200 + slot * SLOT_S, 25, 0)
+    for slot in range(200, 206):
+        judge.compared(43_200 + slot * SLOT_S, 15, 10)
+    verdict = judge.verdict(43_260.0, compares=True)
+    assert verdict.evidence == (
+        "60 of 150 comparisons diverged since 12:00:50 UTC (40%, 5% is declared)."
+    )
+
+
+def test_of_a_divergence_the_failures_of_new_are_told_as_well() -> None:
+    judge = guard(divergence=0.05, errors=0.9, min_samples=100)
+    for slot in range(8):
+        judge.compared(slot * SLOT_S, 10, 10)
+        judge.asked(slot * SLOT_S, 10, 10)
+    evidence = judge.verdict(3.0, compares=True).evidence
+    assert "80 of 160 comparisons diverged since 00:00:00 UTC (50%, 5% is declared); " in evidence
+    assert "80 of 160 recent requests were failed by new alone (50%, 90% is declared)" in evidence
+
+
 def test_what_is_very_late_counts_with_the_oldest() -> None:
     detector = Detector(0.02, ALPHA)
     for slot in range(3 * SLOTS):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
+from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, ZERO, Side
 from proxy.store.memory import MemoryStore
-from proxy.store.records import Change, Record, Stored, TableMark, Transition
+from proxy.store.records import Change, Latch, Record, Stored, TableMark, Transition
 from proxy.store.sqlite import SqliteStore
 from proxy.store.state import HISTORY_KEPT, ConflictError, StateStore, StoreError
 from proxy.store.state_redis import RedisStore
@@ -133,9 +133,15 @@ async def test_history_is_bounded(store: StateStore) -> None:
 
 
 async def test_an_empty_store_is_filled_from_a_snapshot(store: StateStore) -> None:
-    snapshot = Stored(7, TableMark(3, "digest"), {"users": record(generation=5)})
+    latch = Latch(5.0, DUAL_WRITE, ZERO, "guard", "errors", "9 of 9")
+    records = {"users": record(generation=5, latch=latch), "orders": record("orders")}
+    snapshot = Stored(7, TableMark(3, "digest"), records)
     await store.restore(snapshot)
     assert kept(await store.load()) == snapshot
+    # Of its history a snapshot knows the latches.
+    assert await store.history() == [
+        Transition(5.0, "users", "revert", "dual-write", "0%", "guard", "errors", "9 of 9")
+    ]
     with pytest.raises(ConflictError):
         await store.restore(snapshot)
 

@@ -177,6 +177,21 @@ async def test_a_server_that_lost_everything_is_filled_by_one_of_several(
     assert (await other.load()).records == known.records
 
 
+async def test_who_is_known_is_waited_for_after_a_refill(
+    store: RedisStore, other: RedisStore, client: Any
+) -> None:
+    await store.declare("file")
+    await other.declare("file")
+    await store.commit(Change((record(authority=Side.LEGACY),)))
+    known = await store.load()
+    await client.flushall()
+    await store.refill(known)
+    await store.present()
+    assert [each.id for each in (await store.load()).replicas] == ["a1", "b2"]
+    with pytest.raises(ConflictError, match="not every replica"):
+        await store.commit(Change((record(generation=2),), swapped={"users": 1}))
+
+
 async def test_after_a_server_was_away_everybody_has_time_to_be_heard_of(
     store: RedisStore, other: RedisStore, client: Any
 ) -> None:
