@@ -226,6 +226,7 @@ class FailureKind(enum.Enum):
     PROTOCOL = "protocol"  # an answer that is not HTTP, or ambiguous
     CANCELLED = "cancelled"  # we gave it up (client gone, drain); nobody's error
     NO_DESCRIPTORS = "no_descriptors"  # we have none left for a connection; nobody's error
+    CLIENT_SLOW = "client_slow"  # it ended, or found no room, while clients were waited for
 
 
 class Failure(msgspec.Struct, frozen=True):

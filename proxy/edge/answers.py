@@ -17,6 +17,7 @@ FAILURE_STATUS = {
     FailureKind.PROTOCOL: 502,
     FailureKind.CANCELLED: 502,
     FailureKind.NO_DESCRIPTORS: 503,
+    FailureKind.CLIENT_SLOW: 503,
 }
 # Statuses whose cause passes: the client may come again after so many seconds.
 RETRY_AFTER_S = 1

@@ -34,6 +34,9 @@ _CLOSE: Final = 4
 _TUNNEL: Final = 5
 
 
+CLIENT_SLOW_S: Final = 1.0
+
+
 class BackendConnection(Outgoing):
     """A pooled connection. Owned by its pool from creation to `connection_lost`."""
 
@@ -57,6 +60,8 @@ class BackendConnection(Outgoing):
         "role_shadow",
         "served",
         "state",
+        "stuck",
+        "touched_at",
         "tunnel",
     )
 
@@ -72,6 +77,8 @@ class BackendConnection(Outgoing):
         self.decoder: ChunkedDecoder | None = None
         self.head: ResponseHead | None = None
         self.request_open = False  # request bytes are still to come
+        self.stuck = False  # the backend does not take what was sent
+        self.touched_at = 0.0  # in the wheel's time: when bytes came or went
         self.served = 0  # responses completed
         self.tunnel: Tunnel | None = None  # set by who answered an Upgrade
         self.closing = False
@@ -90,6 +97,7 @@ class BackendConnection(Outgoing):
         self.state = _HEAD
         self.interim = 0
         self.request_open = True
+        self.touched_at = self.pool.wheel.now
         self.transport.write(request)
 
     def begin_whole(self, request: bytes) -> None:
@@ -101,6 +109,7 @@ class BackendConnection(Outgoing):
 
     def send(self, data: bytes, framing: int) -> None:
         """Send a piece of the request's body."""
+        self.touched_at = self.pool.wheel.now
         if not self.closing:
             self.transport.write(chunk(data) if framing == CHUNKED else data)
 
@@ -193,6 +202,7 @@ class BackendConnection(Outgoing):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        is_clients = self.has_waited_for_client()
         self.closing = True
         self.unsent = b""
         exchange = self.exchange
@@ -206,13 +216,16 @@ class BackendConnection(Outgoing):
             exchange.complete(b"")
         else:
             detail = str(exc) if exc else "the backend closed the connection"
-            exchange.fail(Failure(FailureKind.RESET, detail, sent=True))
+            kind = FailureKind.CLIENT_SLOW if is_clients else FailureKind.RESET
+            exchange.fail(Failure(kind, detail, sent=True))
 
     def pause_writing(self) -> None:
+        self.stuck = True
         if self.exchange is not None:
             self.exchange.sink.on_upload_paused(self.exchange)
 
     def resume_writing(self) -> None:
+        self.stuck = False
         if self.exchange is not None:
             self.exchange.sink.on_upload_resumed(self.exchange)
 
@@ -229,7 +242,7 @@ class BackendConnection(Outgoing):
                 self.pool.discard(self)
         elif self._waits_for_client() and not exchange.out_of_time():
             # The client is the slow one; its own deadline decides.
-            self._touch(exchange)
+            self._wait_longer(exchange)
         else:
             waiting_for_head = self.state == _HEAD and not self.request_open
             kind = FailureKind.TIMEOUT if waiting_for_head else FailureKind.IDLE
@@ -240,6 +253,10 @@ class BackendConnection(Outgoing):
     # Reading the response
 
     def _touch(self, exchange: "Exchange") -> None:
+        self.touched_at = self.pool.wheel.now
+        self._wait_longer(exchange)
+
+    def _wait_longer(self, exchange: "Exchange") -> None:
         self.pool.wheel.set(self, exchange.within_limit(self.pool.backend.idle_timeout_s))
 
     def _take_head(self, data: bytes) -> None:
@@ -389,6 +406,18 @@ class BackendConnection(Outgoing):
     def _waits_for_client(self) -> bool:
         """Whether the client takes no more of the answer, or owes more of the request's body."""
         return self.paused or (self.request_open and not self._has_unsent())
+
+    def has_waited_for_client(self) -> bool:
+        """Whether it is the client, for CLIENT_SLOW_S at least, that keeps this from going on.
+
+        A backend that breaks off then, by a time-out of its own, is not to blame for it.
+        """
+        return (
+            self.exchange is not None
+            and not self.stuck
+            and self._waits_for_client()
+            and self.pool.wheel.now - self.touched_at >= CLIENT_SLOW_S
+        )
 
     def _switch(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
         if not exchange.upgrade:

@@ -140,6 +140,8 @@ class Pair:
         if failure is not None and failure.kind is FailureKind.NO_DESCRIPTORS:
             # Our own want says nothing of that side.
             self.skip("no_connection")
+        elif failure is not None and failure.kind is FailureKind.CLIENT_SLOW:
+            self.skip("client_slow")  # nor does what a client held up
         self.records[at] = ExchangeRecord(
             status=head.status if head is not None else 0,
             ms=exchange.seconds() * 1000,

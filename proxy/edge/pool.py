@@ -251,11 +251,22 @@ class Pool(Timed):
             late.append(self.waiting.popleft())
         if self.waiting:
             self.wheel.set(self, self.waiting[0].wait_until - now)
+        if not late:
+            return
+        failure = Failure(FailureKind.POOL_FULL, "every connection to the backend is busy")
+        if self._is_held_by_clients():
+            failure = Failure(FailureKind.CLIENT_SLOW, "slow clients hold every connection to it")
         for exchange in late:
             if not exchange.ended:
-                exchange.not_connected(
-                    Failure(FailureKind.POOL_FULL, "every connection to the backend is busy")
-                )
+                exchange.not_connected(failure)
+
+    def _is_held_by_clients(self) -> bool:
+        """Whether half of the connections wait for their clients: the backend is not slow then."""
+        held = 0
+        for timed in self.wheel.all_of():
+            if isinstance(timed, BackendConnection) and timed.pool is self:
+                held += timed.has_waited_for_client()
+        return 2 * held >= self.most
 
     def set_health(self, url: str, up: bool) -> None:
         for endpoint in self.endpoints:

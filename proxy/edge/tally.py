@@ -18,6 +18,7 @@ MAX_OBSERVATIONS: Final = 8192  # waiting, of those that are traced
 # request, and reading them takes the controller longer than it takes to count them.
 MAX_TROUBLES: Final = 128
 FAILURE_CODES: Final = {kind: 1000 + at for at, kind in enumerate(FailureKind)}
+# Those from here on are no error of a side.
 _NOT_THEIRS: Final = FAILURE_CODES[FailureKind.NO_DESCRIPTORS]
 _CODE_NAMES: Final = {code: kind.value for kind, code in FAILURE_CODES.items()}
 _SIDES: Final = (Side.LEGACY, Side.NEW)
@@ -81,7 +82,7 @@ class Tally:
         latency = self.latency[side]
         latency[bucket] = latency.get(bucket, 0) + 1
         self.latency_sum[side] += seconds
-        if code >= 500 and code != _NOT_THEIRS:
+        if 500 <= code < _NOT_THEIRS:
             self.errors[side] += 1
         if not self.dirty:
             self.dirty = True

@@ -20,6 +20,7 @@ MAX_REMEMBERED: Final = 16_384  # in each generation
 _NOBODYS_ERROR: Final = (
     FailureKind.CANCELLED.value,
     FailureKind.NO_DESCRIPTORS.value,
+    FailureKind.CLIENT_SLOW.value,
     NOT_ASKED,
 )
 

@@ -7,6 +7,7 @@ moves it at once. Resolution is one tick (50 ms); a deadline is never met early.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Final
 
 TICK_S: Final = 0.05
@@ -61,6 +62,11 @@ class Wheel:
         timed.deadline = 0.0
         if timed.slot:
             self._unplace(timed)
+
+    def all_of(self) -> Iterator[Timed]:
+        """Everything that has a deadline."""
+        for entries in self._slots.values():
+            yield from entries
 
     def _place(self, timed: Timed) -> None:
         slot = max(int(timed.deadline / TICK_S) + 1, self._tick + 1)

@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import sys
+from typing import Final
 
 import uvloop
 
@@ -99,6 +100,9 @@ async def serve(options: argparse.Namespace) -> None:
         await pool.stop()
 
 
+HANDSHAKE_S: Final = 10.0  # of TLS: nobody holds a descriptor for longer without a word
+
+
 async def _accept_until(
     stopped: "asyncio.Task[bool]",
     edge: Edge,
@@ -113,7 +117,11 @@ async def _accept_until(
 
     # A copy of the descriptor: the loop closes its own, the queue lives on in ours.
     server: asyncio.Server | None = await loop.create_server(
-        new_client, sock=listener.dup(), backlog=BACKLOG, ssl=context
+        new_client,
+        sock=listener.dup(),
+        backlog=BACKLOG,
+        ssl=context,
+        ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
     )
     try:
         await stopped

@@ -1,6 +1,7 @@
 """Bodies that come slowly: whose time runs out, the client's or the backend's."""
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import Limits
 from tests.edge.conftest import Proxy
 from tests.edge.test_smuggling import check_problem
-from tests.harness.backend import Call
+from tests.harness.backend import Call, resetting
 from tests.harness.snapshots import route
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -131,3 +132,48 @@ async def test_504_for_a_backend_that_does_not_take_the_body(proxy: Proxy) -> No
     await proxy.reported(lambda totals: totals.errors["/*|legacy"] == 1)
     assert not proxy.worker.totals.refused["body_timeout"]
     go.set()
+
+
+@pytest.mark.parametrize("stalls_s", [0.0, 1.5], ids=["at once", "after the client stalled"])
+async def test_a_backend_that_breaks_off_a_stalled_upload_is_not_to_blame(
+    proxy: Proxy, stalls_s: float
+) -> None:
+    """By a time-out of its own, which a client can run into whenever it likes."""
+
+    async def handler(call: Call) -> None:
+        await call.read_some()
+        # Nothing is awaited here: this is how long the client stalls.
+        await asyncio.sleep(stalls_s)
+        await resetting(call)
+
+    proxy.legacy.handler = proxy.new.handler = handler
+    await serve(proxy, 30.0, 60.0, "new-only")
+    async with await proxy.connect() as client:
+        client.write(CHUNKED + b"1\r\nx\r\n")
+        answer = await client.response()
+        assert answer.status == (503 if stalls_s else 502)
+    blamed = 0 if stalls_s else 1
+    await proxy.reported(lambda totals: totals.requests.total() == 1)
+    assert proxy.worker.totals.errors.total() == blamed
+
+
+async def test_clients_that_hold_all_connections_are_not_the_error_of_a_backend(
+    proxy: Proxy,
+) -> None:
+    proxy.new.handler = proxy.legacy.handler = lambda call: call.hang()
+    backends = {
+        name: BackendSettings(name, (backend.url,), max_connections=2, connect_timeout_s=1.5)
+        for name, backend in (("legacy", proxy.legacy), ("new", proxy.new))
+    }
+    await proxy.worker.forget_refusals()
+    await proxy.serve(route("/*", "new-only"), backends=backends)
+    async with await proxy.connect() as one, await proxy.connect() as two:
+        for client in (one, two):
+            client.write(CHUNKED + b"1\r\nx\r\n")
+        await proxy.new.changes.until(lambda: len(proxy.new.calls) == 2, "both uploads")
+        async with await proxy.connect() as third:
+            third.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = await third.response()
+            assert (answer.status, json.loads(answer.body)["code"]) == (503, "new_client_slow")
+    await proxy.reported(lambda totals: totals.requests.total() >= 1)
+    assert proxy.worker.totals.errors.total() == 0
