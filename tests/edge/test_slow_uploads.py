@@ -161,7 +161,7 @@ async def test_clients_that_hold_all_connections_are_not_the_error_of_a_backend(
     proxy: Proxy,
 ) -> None:
     proxy.new.handler = proxy.legacy.handler = lambda call: call.hang()
-    backends = {
+    backends: dict[str, object] = {
         name: BackendSettings(name, (backend.url,), max_connections=2, connect_timeout_s=1.5)
         for name, backend in (("legacy", proxy.legacy), ("new", proxy.new))
     }
