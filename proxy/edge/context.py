@@ -144,7 +144,7 @@ class Edge:
             self.tell_missing(service.route.name, side, reason)
 
     def write_ended(self, service: Service) -> None:
-        """A write is wholly over. The last one of a paused route lets authority move."""
+        """A write is settled. The last one of a paused route lets authority move."""
         live = service.live
         live.writes -= 1
         table = self.table

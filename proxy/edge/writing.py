@@ -1,7 +1,8 @@
 """A write: through the gate, to the authoritative side, then to the other one.
 
 The gate: no write is sent while authority moves, and none that a side will lack before the flag
-missed(route, side) is durable. A write that began is carried through with or without its client.
+missed(route, side) is durable. A write that began is carried through with or without its client,
+and is under way until its sides have answered, however slowly its client reads.
 The second side gets it once, after the first has succeeded; here is the place where a durable
 journal takes over that delivery. Until then a second write that fails is an error and sets the
 flag.
@@ -55,6 +56,10 @@ class WriteRelay(Relay):
 
     def body_ready(self) -> None:
         self._pass_gate()
+
+    def body_streamed(self) -> None:
+        if self.answering is not None and self.answering.head is not None:
+            self._settle()
 
     # The gate
 
@@ -130,6 +135,8 @@ class WriteRelay(Relay):
             second = self.exchange_with(plan.second, as_shadow=True)
             self.other = second
             second.start()
+        elif not self.streaming:
+            self._settle()
         return False
 
     def count(self, exchange: Exchange) -> None:
@@ -143,8 +150,19 @@ class WriteRelay(Relay):
         if exchange.failure is not None or head is None or not 200 <= head.status < 400:
             self.service.live.tally.event("second_write_failed")
             self.edge.ask_missing(self.service, exchange.side, "a second write failed")
+        self._settle()
         if self.holding is not None:
             self._release_answer()
+
+    def _settle(self) -> None:
+        """No longer under way: the rest of the answer, which its client holds up, orders nothing.
+
+        That is with the head of the answer to the whole request, as the second write follows that
+        too; with the end of the second write where there is one; and at the latest with the relay.
+        """
+        if self.counted:
+            self.counted = False
+            self.edge.write_ended(self.service)
 
     # The answer
 
@@ -204,9 +222,7 @@ class WriteRelay(Relay):
         self.end_if_done()
 
     def ending(self) -> None:
-        if self.counted:
-            self.counted = False
-            self.edge.write_ended(self.service)
+        self._settle()
 
     def refuse(self, refusal: Refusal) -> None:
         if self.parked:

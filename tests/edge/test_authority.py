@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.model import Limits, RouteState, Side, Sticky
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Backend, Call, Handler, plain, replying
+from tests.harness.backend import Backend, Call, Handler, flooding, plain, replying
 from tests.harness.snapshots import phase, route
 
 LEGACY, NEW = "legacy", "new"
@@ -211,6 +211,55 @@ async def test_quiet_is_said_only_when_no_write_is_under_way(proxy: Proxy) -> No
         await proxy.worker.changes.until(lambda: proxy.worker.quiet)
         await proxy.worker.set_states({"/*": RouteState.of_phase(phase("dual-write"))})
         assert (await client.post("/2", b"x")).body == b"new POST /2 1"
+
+
+@pytest.mark.parametrize("size", [5, 300_000])
+@pytest.mark.parametrize("name", ["legacy-only", "99%", "dual-write"])
+async def test_a_client_that_does_not_read_its_answer_holds_up_no_move(
+    proxy: Proxy, name: str, size: int
+) -> None:
+    first, second = sides(proxy, name)
+    first.handler = flooding(30 << 20)
+    missed = frozenset({Side.NEW})
+    state = RouteState(phase(name), phase(name).authority, missed=missed)
+    await proxy.serve(route("/*", name, ack="authoritative"), states={"/*": state})
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        client.write(b"x" * size)
+        assert (await client.head()).status == 200
+        if TABLE[name][1]:
+            await second.complete()
+        await proxy.worker.set_states(
+            {"/*": RouteState(phase(name), state.authority, writes_paused=True, missed=missed)}
+        )
+        await proxy.worker.changes.until(lambda: proxy.worker.quiet)
+        assert first.bytes_sent < 30 << 20
+        # It gets the rest all the same, once it reads on.
+        assert len(await client.exactly(30 << 20)) == 30 << 20
+
+
+async def test_a_write_whose_answer_begins_early_is_under_way_until_its_body_has_gone(
+    proxy: Proxy,
+) -> None:
+    async def handler(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        await call.read()
+        await call.hang()
+
+    proxy.legacy.handler = handler
+    missed = frozenset({Side.NEW})
+    state = RouteState(phase("legacy-only"), Side.LEGACY, missed=missed)
+    await proxy.serve(route("/*", "legacy-only"), states={"/*": state})
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        assert (await client.head()).status == 200
+        await proxy.worker.set_states(
+            {"/*": RouteState(phase("legacy-only"), Side.LEGACY, writes_paused=True, missed=missed)}
+        )
+        await proxy.worker.set_states({})
+        assert proxy.worker.quiet == []
+        client.write(b"0\r\n\r\n")
+        await proxy.worker.changes.until(lambda: proxy.worker.quiet)
 
 
 @pytest.mark.parametrize("size", [5, 300_000])
