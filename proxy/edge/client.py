@@ -117,7 +117,7 @@ class ClientConnection(Outgoing):
             self.relay.tunnel.client_eof()
         elif state in (_HEAD, _LINGER):
             self.close()
-        elif state == _BODY:
+        elif state == _BODY and (self.edge.is_tls or not self._answer_comes()):
             # The body can no longer become whole.
             self.abort()
         # Half-closed clients get their answer; with TLS there is no half-closing.
@@ -178,8 +178,9 @@ class ClientConnection(Outgoing):
             else:
                 self.close()
         elif state == _BODY:
-            if self.reading_paused:
-                # We made it wait: the backend's deadlines apply.
+            if self.reading_paused or self._answer_comes():
+                # We made it wait, or its answer came early and ends its body (RFC 9112 §9.5): the
+                # backend's deadlines apply.
                 edge.wheel.set(self, edge.limits.body_idle_s)
                 return
             edge.tallies.refuse("body_timeout")
@@ -221,10 +222,7 @@ class ClientConnection(Outgoing):
         state = self.state
         if state == _CLOSED:
             return
-        if not keep_alive or state == _BODY:
-            self.finish()
-            return
-        if self.edge.draining:
+        if not keep_alive or state == _BODY or self.edge.draining:
             self.finish()
             return
         self.state = _HEAD
@@ -253,6 +251,11 @@ class ClientConnection(Outgoing):
     def body_is_read(self) -> bool:
         """Whether the whole request has been read, so that another may follow."""
         return self.state != _BODY
+
+    def _answer_comes(self) -> bool:
+        """Whether the answer has begun before the body is whole, and goes on."""
+        answering = self.relay.answering if self.relay is not None else None
+        return answering is not None and answering.comes()
 
     def end_half(self) -> None:
         """The backend of a tunnel has said all it will."""

@@ -230,6 +230,14 @@ class Exchange:
             self.pool.failed(self, connection)
         self.sink.on_failure(self, failure)
 
+    def comes(self) -> bool:
+        """Whether the response has begun, and its side may still be the one that goes on."""
+        connection = self.connection
+        if self.head is None or connection is None:
+            return False
+        pool = self.pool
+        return pool.wheel.now - connection.touched_at < pool.backend.idle_timeout_s
+
     def seconds(self) -> float:
         """Time to the response head, or to the failure: streaming and slow clients stay out."""
         return (self.head_at or time.perf_counter()) - self.started

@@ -115,6 +115,53 @@ async def test_an_answer_that_began_has_its_whole_time_behind_the_body(proxy: Pr
         assert await client.exactly(3) == b"cde"
 
 
+@pytest.mark.parametrize("phase", ["legacy-only", "new-only"])
+@pytest.mark.parametrize("half_closes", [False, True], ids=["stops", "half-closes"])
+async def test_an_early_answer_comes_whole_to_a_client_that_stops_its_body(
+    proxy: Proxy, half_closes: bool, phase: str
+) -> None:
+    """As RFC 9112 §9.5 tells it to."""
+
+    async def handler(call: Call) -> None:
+        await call.read_some()
+        await call.send(b"HTTP/1.1 403 Forbidden\r\nDate: x\r\nContent-Length: 4\r\n\r\na")
+        for piece in (b"b", b"c", b"d"):
+            # Nothing is awaited here: this is how slow it is.
+            await asyncio.sleep(0.4)
+            await call.send(piece)
+        await call.hang()
+
+    proxy.legacy.handler = proxy.new.handler = handler
+    await serve(proxy, 0.2, 30.0, phase)
+    async with await proxy.connect() as client:
+        client.write(POST + b"Content-Length: 500000\r\n\r\n" + b"u" * 1000)
+        assert (await client.head()).status == 403
+        if half_closes:
+            client.half_close()
+        assert await client.rest() == b"abcd"
+    for backend in (proxy.legacy, proxy.new):
+        assert not any(call.complete for call in backend.calls)
+    assert not proxy.worker.totals.refused["body_timeout"]
+
+
+async def test_an_early_answer_that_stops_with_the_body_is_cut(proxy: Proxy) -> None:
+    """Else they would wait for each other for ever."""
+
+    async def handler(call: Call) -> None:
+        await call.read_some()
+        await call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\na")
+        await call.hang()
+
+    proxy.legacy.handler = handler
+    await serve(proxy, 0.2, 0.5, "legacy-only")
+    async with await proxy.connect() as client:
+        client.write(POST + b"Content-Length: 500000\r\n\r\n" + b"u" * 1000)
+        assert (await client.head()).status == 403
+        assert await client.exactly(1) == b"a"
+        assert not await client.ended()
+    await blamed_on_the_client(proxy)
+
+
 async def test_504_for_a_backend_that_does_not_take_the_body(proxy: Proxy) -> None:
     """The client would send: it is the backend that is idle."""
     go = asyncio.Event()
