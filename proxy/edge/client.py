@@ -170,7 +170,7 @@ class ClientConnection(Outgoing):
                 self.stalled_at = unsent
                 edge.wheel.set(self, edge.limits.body_idle_s)
         elif state == _HEAD:
-            if self.buffer:
+            if self.head_begun:
                 edge.tallies.refuse("header_timeout")
                 self._answer_and_close(
                     Refusal(408, "header_timeout", "the request head did not arrive in time")
@@ -179,8 +179,7 @@ class ClientConnection(Outgoing):
                 self.close()
         elif state == _BODY:
             if self.reading_paused or self._answer_comes():
-                # We made it wait, or its answer came early and ends its body (RFC 9112 §9.5): the
-                # backend's deadlines apply.
+                # We made it wait, or an early answer did (RFC 9112 §9.5): the backend's time runs.
                 edge.wheel.set(self, edge.limits.body_idle_s)
                 return
             edge.tallies.refuse("body_timeout")
@@ -291,7 +290,8 @@ class ClientConnection(Outgoing):
 
     def drain(self) -> None:
         """The worker stops: go now where no request is under way or has begun."""
-        if self.state == _HEAD and not self.buffer and self.relay is None:
+        waits = self.buffer and (self.head_begun or self.writing_paused)  # else an empty line
+        if self.state == _HEAD and not waits and self.relay is None:
             if self.peer is None:
                 # Accepted and not heard yet: its request may stand unread in the socket.
                 self.edge.wheel.set(self, UNHEARD_S)

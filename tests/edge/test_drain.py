@@ -60,6 +60,15 @@ async def test_sigterm_lets_requests_under_way_finish(worker: Worker, legacy: Ba
     assert worker.totals.client_requests["/*"] == 2
 
 
+async def test_an_empty_line_behind_a_body_keeps_no_connection(worker: Worker) -> None:
+    async with await worker.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok\r\n")
+        assert (await client.response()).status == 200
+        worker.signal(signal.SIGTERM)
+        assert await client.ended(within_s=3)
+    assert await worker.exit_code() == 0
+
+
 async def test_the_last_counts_are_handed_over(worker: Worker) -> None:
     async with await worker.connect() as client:
         for _ in range(7):

@@ -156,6 +156,25 @@ async def test_an_idle_connection_is_closed_without_a_word(proxy: Proxy) -> None
         assert await client.ended()
 
 
+async def test_an_empty_line_behind_a_body_is_no_head_that_has_begun(proxy: Proxy) -> None:
+    """As old clients send it: a 408 would be the answer to a request that nobody made."""
+    await proxy.worker.forget_refusals()
+    await proxy.serve(route("/*"), limits=Limits(client_idle_s=0.3, header_timeout_s=30))
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok\r\n")
+        assert (await client.response()).status == 200
+        assert await client.ended()
+    assert not proxy.worker.totals.refused["header_timeout"]
+
+
+async def test_408_for_a_head_behind_an_empty_line_that_does_not_end(proxy: Proxy) -> None:
+    await proxy.serve(route("/*"), limits=Limits(header_timeout_s=0.3))
+    async with await proxy.connect() as client:
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok\r\nG")
+        assert (await client.response()).status == 200
+        await refused(client, 408)
+
+
 @pytest.mark.parametrize("size", [1000, 300_000])
 @pytest.mark.parametrize("phase", ["legacy-only", "dual-write"])
 async def test_408_for_a_body_that_stops_arriving(proxy: Proxy, phase: str, size: int) -> None:
