@@ -16,10 +16,17 @@ import msgspec
 
 from comparators import content
 from comparators.decode import decode_content, decode_text
-from comparators.form import Part, Unreadable, load_form, load_multipart, ndjson_as_json
+from comparators.form import (
+    Part,
+    Unreadable,
+    has_too_many_lines,
+    load_form,
+    load_multipart,
+    ndjson_as_json,
+)
 from comparators.headers import all_of, compare_headers, compare_part_headers, first
 from comparators.html import load_html
-from comparators.json import compare_json
+from comparators.json import TOO_MUCH, compare_json
 from comparators.model import (
     ABSENT,
     MAX_DIFFERENCES,
@@ -160,6 +167,8 @@ def _compare_loaded(one: object, other: object, rules: CompiledRules) -> Found:
 
 
 def _compare_ndjson(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
+    if has_too_many_lines(legacy) or has_too_many_lines(new):
+        return Found((), True, TOO_MUCH)
     one, other = ndjson_as_json(legacy), ndjson_as_json(new)
     if isinstance(one, Unreadable) or isinstance(other, Unreadable):
         return _compare_loaded(one, other, rules)

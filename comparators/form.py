@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from comparators.headers import parameters
-from comparators.json import BOM, NotJson, load_json
+from comparators.json import BOM, TOO_MUCH, NotJson, has_too_much, load_json
 
 MAX_FIELDS: Final = 10_000
 MAX_PARTS: Final = 1000
@@ -55,6 +55,11 @@ def load_ndjson(data: bytes) -> list[Any] | Unreadable:
     return lines if isinstance(lines, Unreadable) else [value for _, value in lines]
 
 
+def has_too_many_lines(data: bytes) -> bool:
+    """Whether there may be more in the lines than is looked at; each counts as a value."""
+    return has_too_much(data.replace(b"\n", b","))
+
+
 def ndjson_as_json(data: bytes) -> bytes | Unreadable:
     """The lines as the items of one JSON array, each of them JSON by itself."""
     lines = _ndjson_lines(data)
@@ -65,6 +70,8 @@ def ndjson_as_json(data: bytes) -> bytes | Unreadable:
 
 def _ndjson_lines(data: bytes) -> list[tuple[bytes, Any]] | Unreadable:
     """Each line that is not empty, with its value."""
+    if has_too_many_lines(data):
+        return Unreadable(TOO_MUCH)
     lines = []
     # A text of a JSON sequence begins with a record separator (RFC 7464), which no text holds.
     for number, line in enumerate(data.replace(b"\x1e", b"\n").split(b"\n"), start=1):

@@ -21,6 +21,11 @@ from comparators.values import Found, compare_values
 
 BOM: Final = b"\xef\xbb\xbf"
 MAX_DEPTH: Final = 100_000
+# A body with more arrays and objects, or more commas and colons around its values, is not parsed:
+# two megabytes of `{}` make values of a hundred, and orjson does not outlive a lack of memory.
+MAX_CONTAINERS: Final = 500_000
+MAX_VALUES: Final = 2_000_000
+TOO_MUCH: Final = "more values than are looked at"
 
 # What a float may not hold as it is written: many digits, or an exponent. First what is quickly
 # found anywhere, then whether it stands where a number does.
@@ -67,6 +72,8 @@ def compare_json(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
     """The whole ladder of two JSON bodies. Never raises."""
     if legacy == new:
         return Found()
+    if has_too_much(legacy) or has_too_much(new):
+        return Found((), True, TOO_MUCH)
     one, other = _load(legacy), _load(new)
     if isinstance(one, NotJson) or isinstance(other, NotJson):
         return _not_both(one, other)
@@ -81,10 +88,25 @@ def load_json(body: bytes) -> Json | NotJson:
 
     Of a key that stands more than once in an object, the last value.
     """
+    if has_too_much(body):
+        return NotJson(TOO_MUCH)
     loaded = _load(body)
     if isinstance(loaded, Json) and loaded.has_repeated:
         return Json(last_of_each(loaded.value))
     return loaded
+
+
+def has_too_much(body: bytes) -> bool:
+    """Whether there may be more values in a body than are looked at, by the marks between them.
+
+    Those in strings count too: no text has so many.
+    """
+    if len(body) < MAX_CONTAINERS:
+        return False
+    containers = body.count(b"{") + body.count(b"[")
+    return containers > MAX_CONTAINERS or (
+        containers + body.count(b",") + body.count(b":") > MAX_VALUES
+    )
 
 
 def _load(body: bytes) -> Json | NotJson:
