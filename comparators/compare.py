@@ -86,7 +86,10 @@ def content_of(answer: Answer, with_: str = "auto") -> Content:
     kind = with_ if with_ != "auto" else content.comparator_for(content_type, decoded.data)
     if kind == content.BINARY:
         return Content(kind, decoded.data)
-    text = decode_text(content_type, decoded.data)
+    # Lines of markup are in its charset too.
+    of_text = kind == content.TEXT
+    written = content.comparator_for(content_type, decoded.data) if of_text else kind
+    text = decode_text(content_type, decoded.data, written)
     # The parts of a multipart body are read one by one: as a whole it need not be a text.
     problem = "" if kind == content.MULTIPART else text.problem
     return Content(kind, decoded.data, text.text, problem)

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 import brotli  # type: ignore[import-untyped]  # it has no types
 import zstandard
 
+from comparators import content
+
 MAX_BYTES: Final = 16 << 20
 MAX_CODINGS: Final = 4
 MAX_MEMBERS: Final = 1000  # of a gzip stream, and frames of a zstd one
@@ -88,18 +90,25 @@ def decode_content(coding: str, body: bytes, most: int = MAX_BYTES) -> Decoded:
     return Decoded(data)
 
 
-def decode_text(content_type: str, data: bytes) -> Text:
-    """The text of a content: by BOM, charset parameter, its own declaration, else UTF-8."""
+def decode_text(content_type: str, data: bytes, kind: str) -> Text:
+    """The text of a content: by BOM, charset parameter, its own declaration, else UTF-8.
+
+    Only markup declares one: in a string of JSON the same characters say nothing. `kind` is one
+    of `comparators.content`.
+    """
     for bom, charset in _BOMS:
         if data.startswith(bom):
             return _as(data[len(bom) :] if charset == "utf-8" else data, charset)
     named = _CHARSET.search(content_type)
-    if named is None:
-        declared = _XML_DECLARATION.match(data[:1024]) or _HTML_META.search(data[:1024])
-        charset = declared[1].decode("ascii") if declared else "utf-8"
-    else:
-        charset = named[1]
-    return _as(data, charset)
+    return _as(data, named[1] if named else _declared(data[:1024], kind) or "utf-8")
+
+
+def _declared(head: bytes, kind: str) -> str:
+    """The charset that a document names itself; empty where it is no markup, or names none."""
+    found = _XML_DECLARATION.match(head) if kind in (content.XML, content.HTML) else None
+    if found is None and kind == content.HTML:
+        found = _HTML_META.search(head)
+    return found[1].decode("ascii") if found else ""
 
 
 def _as(data: bytes, charset: str) -> Text:
@@ -185,14 +194,14 @@ def _zstd(data: bytes, most: int) -> bytes:
     reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
         data, read_across_frames=True
     )
-    content = _joined(iter(lambda: reader.read(_PIECE), b""), most)
+    whole = _joined(iter(lambda: reader.read(_PIECE), b""), most)
     # The reader takes the end of what there is for the end of the frame; this one says.
     left = data
     for _ in range(MAX_MEMBERS):
         if not left:
-            return content
+            return whole
         frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-        frame.decompress(left)  # no more than `content`
+        frame.decompress(left)  # no more than `whole`
         if not frame.eof:
             raise EOFError("it ends in the middle")
         left = frame.unused_data

@@ -7,7 +7,9 @@ import time
 import pytest
 import zstandard
 
+from comparators import Answer, Kind, Outcome, compare, compile_rules, content
 from comparators.decode import MAX_MEMBERS, decode_content, decode_text
+from comparators.model import Rules
 
 MEMBERS = {"gzip": gzip.compress(b"", mtime=0), "zstd": zstandard.compress(b"")}
 SKIPPED = b"\x50\x2a\x4d\x18\0\0\0\0"  # a frame of zstd with nothing for the reader
@@ -27,7 +29,7 @@ def test_a_content_may_have_some_members_but_not_any_number(coding: str) -> None
 @pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "utf-7", "hex", "rot13"])
 def test_a_codec_that_is_none_of_the_web_is_not_known(charset: str) -> None:
     began = time.process_time()
-    text = decode_text(f"text/plain; charset={charset}", b"a" * 900_000)
+    text = decode_text(f"text/plain; charset={charset}", b"a" * 900_000, content.TEXT)
     assert time.process_time() - began < 1.0  # punycode takes 25 seconds
     assert (text.charset, text.problem) == ("latin-1", f"the charset {charset!r} is not known")
 
@@ -42,6 +44,44 @@ CHARSETS = (
 @pytest.mark.parametrize("charset", CHARSETS)
 def test_the_charsets_of_the_web_are_read(charset: str) -> None:
     body = "abc".encode(charset)
-    text = decode_text(f"text/plain; charset={charset}", body)
+    text = decode_text(f"text/plain; charset={charset}", body, content.TEXT)
     assert (text.text, text.problem) == ("abc", "")
     assert codecs.lookup(text.charset).name == codecs.lookup(charset).name
+
+
+META = b"<meta charset=koi8-r>"
+DECLARED = [
+    ("text/html", META, "koi8-r"),
+    ("text/html", b'<?xml version="1.0" encoding="koi8-r"?>', "koi8-r"),
+    ("text/xml", b'<?xml version="1.0" encoding="koi8-r"?>', "koi8-r"),
+    ("text/xml", b"<a>" + META, "utf-8"),
+    ("application/json", b'["' + META, "utf-8"),
+    ("application/x-ndjson", b'"' + META, "utf-8"),
+    ("text/plain", META, "utf-8"),
+    ("application/x-www-form-urlencoded", b"a=" + META, "utf-8"),
+]
+
+
+@pytest.mark.parametrize(("kind", "data", "charset"), DECLARED)
+def test_only_markup_declares_its_charset(kind: str, data: bytes, charset: str) -> None:
+    name = content.comparator_for(kind, data)
+    assert decode_text(kind, data, name).charset == charset
+    assert decode_text(f"{kind}; charset=latin-1", data, name).charset == "iso8859-1"
+
+
+def json_answer(body: bytes) -> Answer:
+    return Answer(200, (("Content-Type", "application/json"),), body)
+
+
+def test_json_that_no_client_can_read_is_no_parity() -> None:
+    unreadable = json_answer(b'["<meta charset=latin-1>\xe9"]')
+    readable = json_answer(rb'["<meta charset=latin-1>\u00e9"]')
+    found = compare(unreadable, readable, compile_rules(Rules()))
+    assert [each.kind for each in found.differences] == [Kind.CODING]
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "iso-8859-1", "nobody-knows"])
+def test_what_a_string_of_json_says_of_charsets_is_text(charset: str) -> None:
+    legacy = json_answer(f'["<meta charset={charset}>","é"]'.encode())
+    new = json_answer(f'["<meta charset={charset}>", "\\u00e9"]'.encode())
+    assert compare(legacy, new, compile_rules(Rules())).outcome is Outcome.EQUAL
