@@ -288,4 +288,4 @@ def _of_both(one: str, other: str) -> Difference:
 
 
 def _cut(found: Found) -> Found:
-    return Found(found.differences, True, "more elements than are looked at")
+    return Found(found.differences, True, "more elements or attributes than are looked at")

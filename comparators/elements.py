@@ -12,6 +12,10 @@ from typing import Any, Final
 
 MAX_ELEMENTS: Final = 100_000
 MAX_DEPTH: Final = 500
+# A DTD gives attributes to elements that have none, and a namespace its length to every name: a
+# few kilobytes come to gigabytes.
+MAX_ATTRIBUTES: Final = 400_000
+MAX_NAME_CHARACTERS: Final = 16 << 20  # in all names and attributes, with their namespaces
 
 # What markup calls white space. A no-break space and those of other scripts are characters.
 _SPACES: Final = " \t\n\f\r"
@@ -26,16 +30,18 @@ class Elements:
 
     def __init__(self, *, verbatim: bool = False) -> None:
         self.root: dict[str, Any] = {}
-        self.cut = False  # there are more elements, or they nest deeper, than is looked at
+        self.cut = False  # there is more, or it nests deeper, than is looked at
         # What is open: each with whether its white space is kept as it is.
         self._open: list[tuple[dict[str, Any], bool]] = [(self.root, verbatim)]
         self._pending: list[str] = []
         self._count = 0
+        self._attributes = 0
+        self._characters = 0
 
     def start(
         self,
         name: str,
-        attributes: dict[str, Any],
+        attributes: dict[str, str],
         *,
         is_void: bool = False,
         verbatim: bool | None = None,
@@ -43,7 +49,16 @@ class Elements:
         """An element begins. `verbatim`: whether its white space counts; None as around it."""
         self._end_text()
         self._count += 1
-        if self._count > MAX_ELEMENTS or len(self._open) > MAX_DEPTH:
+        self._attributes += len(attributes)
+        self._characters += len(name)
+        for key, value in attributes.items():
+            self._characters += len(key) + len(value)
+        if (
+            self._count > MAX_ELEMENTS
+            or len(self._open) > MAX_DEPTH
+            or self._attributes > MAX_ATTRIBUTES
+            or self._characters > MAX_NAME_CHARACTERS
+        ):
             self.cut = True
         if self.cut:
             return

@@ -9,6 +9,7 @@ elements have their names alone. An entity that only a DTD elsewhere declares is
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from xml.parsers import expat
 
@@ -27,7 +28,7 @@ _REFERENCE = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);|#)")
 
 @dataclass(frozen=True, slots=True)
 class Xml:
-    """A parsed document. `cut`: it has more elements than are looked at."""
+    """A parsed document. `cut`: there is more in it than is looked at."""
 
     tree: dict[str, Any]
     cut: bool = False
@@ -75,6 +76,9 @@ def load_xml(text: str) -> Xml | NotXml:
         space = attributes.get(_SPACE)
         verbatim = True if space == "preserve" or name in _VERBATIM else None
         elements.start(name, attributes, verbatim=False if space == "default" else verbatim)
+        if elements.cut:
+            # What follows is not looked at; the parser keeps each name that it tells.
+            parser.StartElementHandler = parser.EndElementHandler = None
 
     def skip(name: str, is_of_the_dtd: bool) -> None:
         if not is_of_the_dtd:
@@ -123,6 +127,7 @@ def _refers_in_a_tag(data: bytes, at: int) -> bool:
 def _named(tree: dict[str, Any], one_namespace: bool) -> dict[str, Any]:
     """The tree with names as they stand in paths; without recursion, documents may be deep."""
 
+    @cache  # a long namespace stands in many names
     def name_of(name: str) -> str:
         mark = "@" if name.startswith("@") else ""
         uri, separator, local = name.removeprefix(mark).rpartition(SEPARATOR)
