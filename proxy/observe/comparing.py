@@ -21,9 +21,8 @@ from proxy.core.message import header_pairs
 from proxy.core.messages import AnswerRecord, Suspect
 from proxy.observe.compared import Result, Ruleset
 from proxy.observe.custom_host import START_TIMEOUT_S, CustomComparator
-from proxy.observe.recording import Kept, places, recorded, unlike
+from proxy.observe.recording import Kept, are_small, places, recorded, unlike
 
-MAX_RECORDED_BYTES = 64 << 10
 CUSTOM_TIMEOUT_S = 1.0
 # A comparator that takes longer to import is not waited for where others wait too.
 CUSTOM_PATIENCE_S = 2.0
@@ -141,11 +140,7 @@ class Comparing:
         method = suspect.observation.method
         comparison = rules.compare(legacy, new, method)
         kept = NOTHING_KEPT
-        if (
-            comparison.outcome is Outcome.DIVERGENT
-            and len(legacy.body) + len(new.body) <= MAX_RECORDED_BYTES
-            and may_record()
-        ):
+        if comparison.outcome is Outcome.DIVERGENT and are_small(legacy, new) and may_record():
             kept = _kept(legacy, new, method, comparison, rules)
         shown = _shown(comparison, legacy, new, rules.redactor)
         return _result(slot, suspect, comparison, rules.redactor, shown, [], kept)
@@ -157,8 +152,8 @@ class Comparing:
         assert suspect.new is not None
         legacy, new = _answer(suspect.legacy), _answer(suspect.new)
         kept = NOTHING_KEPT
-        if len(new.body) <= MAX_RECORDED_BYTES and may_record():
-            both = len(legacy.body) + len(new.body) <= MAX_RECORDED_BYTES
+        if are_small(new) and may_record():
+            both = are_small(legacy, new)
             kept = Kept(
                 recorded(legacy, rules.redactor) if both else None, recorded(new, rules.redactor)
             )

@@ -13,6 +13,8 @@ from typing import Final
 import msgspec
 
 from comparators.compare import content_of
+from comparators.decode import decode_content
+from comparators.headers import all_of
 from comparators.model import Answer, Comparison, Outcome, Rules
 from comparators.paths import Deep, JsonPath, Step, Wild, parse_path
 from comparators.redaction import NESTED_DEEPER, Redactor
@@ -21,6 +23,7 @@ from comparators.secrets import MARK
 from proxy.core.divergences import RecordedAnswer, Unlike, wildcarded
 
 MAX_UNLIKE: Final = 50
+MAX_RECORDED_BYTES: Final = 64 << 10
 # What cannot be compared again by any rules.
 NEVER_LIKE: Final = Unlike("$", "", lost=True, rules="")
 
@@ -42,6 +45,18 @@ def recorded(answer: Answer, redactor: Redactor) -> RecordedAnswer:
     content = content_of(answer)
     body = redactor.body(content.text, content.kind) if content.text is not None else None
     return RecordedAnswer(answer.status, redactor.headers(answer.headers), body)
+
+
+def are_small(*answers: Answer) -> bool:
+    """Whether answers together are within MAX_RECORDED_BYTES, as sent and with codings undone."""
+    if sum(len(each.body) for each in answers) > MAX_RECORDED_BYTES:
+        return False
+    return sum(map(_decoded_bytes, answers)) <= MAX_RECORDED_BYTES
+
+
+def _decoded_bytes(answer: Answer) -> int:
+    coding = all_of(answer.headers, "content-encoding")
+    return len(decode_content(coding, answer.body).data)
 
 
 def why_not_again(legacy: RecordedAnswer | None, new: RecordedAnswer | None) -> str:

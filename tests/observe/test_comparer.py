@@ -1,5 +1,6 @@
 """A comparer as a process: what it says of pairs, what it survives, and what it never lets out."""
 
+import gzip
 import json
 import signal
 import textwrap
@@ -10,7 +11,7 @@ import pytest
 
 from proxy.core.messages import AnswerRecord, Suspect
 from proxy.core.model import Compare
-from proxy.observe.comparing import MAX_RECORDED_BYTES
+from proxy.observe.recording import MAX_RECORDED_BYTES
 from tests.harness.comparer import Comparer, answer, observation, suspect
 
 RULES = {"a": Compare(ignore=("$.at",))}
@@ -111,6 +112,30 @@ async def test_an_error_of_new_is_kept_like_other_answers(tmp_path: Path) -> Non
         assert "no such table" in str(kept.new_answer.body)
     assert alone.legacy_answer is large.legacy_answer is large.new_answer is None
     assert b"hunter2" not in comparer.raw
+
+
+async def test_answers_are_kept_by_their_size_with_codings_undone(tmp_path: Path) -> None:
+    def coded(body: bytes) -> AnswerRecord:
+        packed = gzip.compress(body)
+        assert len(packed) < MAX_RECORDED_BYTES / 10
+        return answer(packed, "application/json", 200, "Content-Encoding: gzip")
+
+    large = b"[%s%%d]" % (b"1," * (MAX_RECORDED_BYTES // 4))
+    pairs = [
+        suspect(1, coded(b"[1]"), coded(b"[2]")),
+        suspect(2, coded(large % 1), coded(large % 2)),
+        suspect(3, coded(large % 1), coded(large % 2)),
+    ]
+    pairs[2] = msgspec.structs.replace(pairs[2], kind="error", askable=False)
+    async with Comparer(tmp_path, {"a": Compare()}) as comparer:
+        await comparer.connect()
+        comparer.send(1, *pairs)
+        small, both, error = [await comparer.result(number) for number in range(3)]
+    assert small.legacy_answer is not None
+    assert small.legacy_answer.body == "[1]"
+    assert (both.outcome, both.legacy_answer, both.new_answer) == ("divergent", None, None)
+    # Of an error new's answer alone is kept, where it is small enough alone.
+    assert (error.legacy_answer, error.new_answer is None) == (None, False)
 
 
 async def test_without_rules_it_takes_nothing_and_then_what_waited(tmp_path: Path) -> None:
