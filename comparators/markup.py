@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from comparators.naming import NAMING, names_a_secret
 from comparators.secrets import is_secret_name
 
 Shown: TypeAlias = Callable[[str], str]
@@ -26,20 +27,10 @@ _ATTRIBUTE = re.compile(
         (?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|(?P<bare>[^\s"'<>]++))""",
     re.VERBOSE,
 )
-_NAMING: Final = frozenset(("name", "id", "key", "type", "property", "autocomplete", "http-equiv"))
 _NAMED: Final = frozenset(("value", "content"))
 _VOID: Final = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta")
 )
-
-
-def names_a_secret(attributes: dict[str, object], mark: str = "") -> bool:
-    """Whether an object's or element's own name says that its value is a secret."""
-    for naming in _NAMING:
-        name = attributes.get(mark + naming)
-        if isinstance(name, str) and is_secret_name(name):
-            return True
-    return False
 
 
 def redact_markup(text: str, hashed: Shown, shown: Shown) -> str:
@@ -89,7 +80,7 @@ def _tag(found: re.Match[str], hidden: bool, hashed: Shown) -> tuple[str, bool]:
         if not (
             hidden
             or is_secret
-            or (name not in _NAMING and is_secret_name(_local(name)))
+            or (name not in NAMING and is_secret_name(_local(name)))
             or (names_secret and name in _NAMED)
         ):
             return each[0]

@@ -4,9 +4,9 @@ A secret becomes `redacted:` and twelve digits of a keyed hash of it. So equalit
 between the sides and between requests, and without the key nobody can try values out. A place is
 secret by its name or that of anything around it, by the rules (`redact`), or by its shape in any
 text, keys and paths included. What is nowhere named a secret, and looks like none, is none: of
-`{"name": "password", "value": ...}` the value is hidden in a whole object, but where it alone
-differs only the whole body can tell (`showing`). Texts are cut after that, never before: half of a
-card number would be none any more.
+`{"name": "password", "value": ...}` the value is hidden in a whole object (`naming`), but where
+it alone differs only the whole body can tell (`showing`). Texts are cut after that, never before:
+half of a card number would be none any more.
 
 The two sides need not be alike. So a name that a rule ends with is secret wherever it stands,
 however it is spelled (`full_name`, `fullName`); what stands where a rule leads through, but cannot
@@ -27,8 +27,9 @@ from comparators import content
 from comparators.form import MAX_FIELDS, Unreadable, load_form, load_ndjson
 from comparators.hiding import LONGEST_PATH, Hider, folded, showable
 from comparators.json import NotJson, load_json
-from comparators.markup import names_a_secret, redact_markup
+from comparators.markup import redact_markup
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
+from comparators.naming import named_items, named_keys
 from comparators.paths import Automaton, Deep, JsonPath, State, Wild, parse_path
 from comparators.secrets import is_secret_name
 from comparators.text import LINE_END
@@ -131,10 +132,6 @@ class Redactor(Hider):
     def is_secret(self, path: str) -> bool:
         """Whether what stands in a place is secret as a whole."""
         return self._place(path, _steps(path))[0]
-
-    def is_named_inside(self, around: Any, key: str) -> bool:
-        """Whether an object says that its value under a key is secret: `_named_values`."""
-        return isinstance(around, dict) and key in self._named_values(around)
 
     def path(self, path: str) -> str:
         """A path, its keys redacted where they are secrets themselves."""
@@ -327,7 +324,7 @@ class Redactor(Hider):
             elif isinstance(each, dict):
                 made: dict[str, Any] = {}
                 into[at] = made
-                named = self._named_values(each)
+                named = named_keys(each)
                 for given, inner in each.items():
                     key = given if isinstance(given, str) else str(self._scalar(given))
                     below = here.key(key) if here is not None else None
@@ -344,23 +341,14 @@ class Redactor(Hider):
                     stack.append((inner, made, name, hidden, below, depth + 1))
             elif isinstance(each, list | tuple):
                 items = into[at] = [None] * len(each)
+                called = set(named_items(each, isinstance(into, list) and depth > 0))
                 for index, inner in enumerate(each):
                     below = here.item(index) if here is not None else None
-                    hidden = bool(below and below.matches)
+                    hidden = index in called or bool(below and below.matches)
                     stack.append((inner, items, index, hidden, below, depth + 1))
             else:
                 into[at] = self._scalar(each)
         return root[0]
-
-    def _named_values(self, each: dict[Any, Any]) -> tuple[str, ...]:
-        """The keys in an object of what it names: `{"name": "password", "value": ...}`."""
-        if "value" in each and names_a_secret(each):
-            return ("value",)
-        if ("@value" in each or "@content" in each or "#text" in each) and names_a_secret(
-            each, "@"
-        ):
-            return ("@value", "@content", "#text")
-        return ()
 
     def _scalar(self, value: Any) -> Any:
         if value is None or isinstance(value, bool):

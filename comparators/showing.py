@@ -1,27 +1,32 @@
 """What differs between two answers, as it may be shown: with what only the whole bodies can tell.
 
 A line of a text says nothing of the array it is in, of the element around it or of the column it
-belongs to, nor does the value of `{"name": "password", "value": ...}`; the body it stands in does.
+belongs to, nor does the value of `{"name": "password", "value": ...}`, nor what is somewhere inside
+an element that is named a secret; the body, or the part, it stands in does.
 The contents of two parts with different names are secret where those of either would be.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from comparators import content
-from comparators.compare import Content, content_of
-from comparators.form import load_ndjson
+from comparators.compare import MAX_PART_DEPTH, Content, content_of
+from comparators.form import load_multipart, load_ndjson
+from comparators.headers import first
 from comparators.html import load_html
 from comparators.json import Json, load_json
 from comparators.model import Answer, Difference, Kind, ShownDifference
+from comparators.naming import is_named
 from comparators.paths import JsonPath, parse_path, render_step
 from comparators.redaction import ANY_LENGTH, Redactor
 from comparators.xml import Xml, load_xml
 
+# The two names that each of the parts around something may have in paths.
+Parts: TypeAlias = tuple[tuple[str, str], ...]
+
 _LINE_PATH = re.compile(r"(?:^|\.)line\[\d+\]$")
 _PART_NAME = re.compile(r"\$\.part\[(\d+)\]\.name")
-_NAMED_PLACE = re.compile(r"(?:\.value|\['(?:@value|@content|#text)'\])(?:\[\d+\])?$")
 _IN_PART: Final = re.compile(r"\$\.part(?:\.(\d+)|\['(\d+)'\])(?=[.\[])")
 
 
@@ -37,42 +42,61 @@ def show_all(
         for value in (each.legacy, each.new)
         if isinstance(value, str)
     }
+    bodies = Bodies(legacy, new)
     lines: dict[str, str] = {}
-    for answer in (legacy, new) if wanted else ():
-        lines |= redactor.lines(content_of(answer, content.TEXT).text or "", wanted)
+    for text in bodies.texts() if wanted else ():
+        for line, shown in redactor.lines(text, wanted).items():
+            # Which of the bodies is meant is not known.
+            is_one = lines.setdefault(line, shown) == shown
+            lines[line] = shown if is_one else redactor.hashed(line)
     names = _names_of_parts(listed)
-    trees = Trees(legacy, new)
     return [
         redactor.show(
             each,
             lines,
             hidden=_is_in_secret_part(each.path, names, redactor)
-            or _is_named_beside(each.path, trees, redactor),
+            or _is_named_around(each.path, bodies),
         )
         for each in listed
     ]
 
 
-class Trees:
-    """Both bodies as values, read when they are first asked for."""
+class Bodies:
+    """Bodies as values, read when they are first asked for; of a multipart one, its parts."""
 
     def __init__(self, *answers: Answer) -> None:
-        self._answers = answers
-        self._read: list[Any] | None = None
+        self._leaves = [leaf for answer in answers for leaf in _leaves(answer, ())]
+        self._trees: dict[int, Any] = {}
 
-    def around(self, path: JsonPath) -> Iterator[Any]:
-        """What stands around a place in each of the bodies, if there is one."""
-        if self._read is None:
-            self._read = [_tree(content_of(answer)) for answer in self._answers]
-        for value in self._read:
-            for step in path[:-1]:
-                if isinstance(value, dict):
-                    value = value.get(step)
-                elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-                    value = value[step]
-                else:
-                    value = None
-            yield value
+    def texts(self) -> Iterator[str]:
+        """Each of them as a text."""
+        for _, answer in self._leaves:
+            yield content_of(answer, content.TEXT).text or ""
+
+    def trees(self, path: JsonPath) -> Iterator[tuple[Any, JsonPath]]:
+        """The trees in which a place may be, with its path there."""
+        for number, (parts, answer) in enumerate(self._leaves):
+            steps = path[: 2 * len(parts)]
+            around = zip(steps[::2], steps[1::2], parts, strict=False)
+            if len(steps) == 2 * len(parts) and all(
+                part == "part" and name in names for part, name, names in around
+            ):
+                if number not in self._trees:
+                    self._trees[number] = _tree(content_of(answer))
+                yield self._trees[number], path[len(steps) :]
+
+
+def _leaves(answer: Answer, around: Parts) -> Iterator[tuple[Parts, Answer]]:
+    """The answer, or its parts, each with what the parts that lead to it are called in paths."""
+    content_type = first(answer.headers, "content-type")
+    is_multipart = content_type.lstrip().lower().startswith("multipart/")
+    parts = load_multipart(content_type, content_of(answer).data) if is_multipart else None
+    if not isinstance(parts, list) or len(around) > MAX_PART_DEPTH:
+        yield around, answer
+        return
+    for number, part in enumerate(parts):
+        inside = Answer(answer.status, part.headers, part.body)
+        yield from _leaves(inside, (*around, (part.name, str(number))))
 
 
 def _tree(body: Content) -> Any:
@@ -93,16 +117,30 @@ def _tree(body: Content) -> Any:
     return None
 
 
-def _is_named_beside(path: str, trees: Trees, redactor: Redactor) -> bool:
-    if _NAMED_PLACE.search(path) is None:
+def _is_named_around(path: str, bodies: Bodies) -> bool:
+    """Whether something around a place in a body says that what is there is a secret."""
+    if not path.startswith("$"):
         return False
     try:
         steps = parse_path(path, ANY_LENGTH)
     except ValueError:
         return True
-    key = next((step for step in reversed(steps) if isinstance(step, str)), "")
-    place = steps[: len(steps) - steps[::-1].index(key)]
-    return any(redactor.is_named_inside(around, key) for around in trees.around(place))
+    return any(_is_named_in(tree, inside) for tree, inside in bodies.trees(steps))
+
+
+def _is_named_in(tree: Any, steps: JsonPath) -> bool:
+    is_inner = False  # an item of a list
+    for step in steps:
+        if is_named(tree, step, is_inner):
+            return True
+        is_inner = isinstance(tree, list)
+        if isinstance(tree, dict):
+            tree = tree.get(step)
+        elif isinstance(tree, list) and isinstance(step, int) and step < len(tree):
+            tree = tree[step]
+        else:
+            return False
+    return False
 
 
 def _names_of_parts(differences: list[Difference]) -> dict[str, tuple[str, str]]:

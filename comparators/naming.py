@@ -1,0 +1,76 @@
+"""What an object, an element or a list says of its own values: that they are secrets.
+
+`{"name": "password", "value": ...}`, however it is spelled; an element with the name of a secret
+(`<select name="pin"><option>...`), of which all inside is one; `[["password", ...]]`, and
+`["--password", ...]`.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+from comparators.hiding import folded
+from comparators.secrets import is_secret_name
+
+# Attributes and keys that name what is beside them.
+NAMING: Final = frozenset(("name", "id", "key", "type", "property", "autocomplete", "http-equiv"))
+# Of JSON, folded: those that name nothing else, and so whatever is beside them under such a key.
+_SURE: Final = frozenset(
+    ("name", "key", "field", "label", "k", "header", "parameter", "param", "variable", "property")
+)
+_VALUES: Final = frozenset(("value", "values", "val"))
+_SURE_VALUES: Final = _VALUES | frozenset(
+    ("v", "data", "content", "default", "defaultvalue", "stringvalue", "currentvalue", "newvalue")
+)
+_OWN: Final = frozenset(("@value", "@content", "#text"))
+_MOST_KEYS: Final = 64  # of an object that is looked at key by key, however they are spelled
+_EXACT: Final = tuple(sorted(NAMING | _SURE | _SURE_VALUES))
+_LONGEST: Final = 40  # characters of such a key
+
+
+def names_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
+    """Whether an element's own attributes say that what is in it is a secret."""
+    return any(_is_secret(attributes.get(mark + naming)) for naming in NAMING)
+
+
+def named_keys(each: Mapping[Any, Any]) -> Collection[str]:
+    """The keys of an object under which it has what it calls a secret."""
+    if names_a_secret(each, "@"):
+        return frozenset(key for key, value in each.items() if _is_inside(key, value))
+    listed = each if len(each) <= _MOST_KEYS else [key for key in _EXACT if key in each]
+    spelled = {key: folded(key) for key in listed if isinstance(key, str) and len(key) <= _LONGEST}
+    values: frozenset[str] = frozenset()
+    for key, name in spelled.items():
+        if (name in NAMING or name in _SURE) and _is_secret(each[key]):
+            values |= _SURE_VALUES if name in _SURE else _VALUES
+    return [key for key, name in spelled.items() if name in values] if values else ()
+
+
+def named_items(each: list[Any] | tuple[Any, ...], is_inner: bool) -> Iterator[int]:
+    """The indices of what a list calls a secret. `is_inner`: it is an item of a list itself."""
+    if is_inner and len(each) == 2 and _is_secret(each[0]):
+        yield 1
+    for index, (option, value) in enumerate(pairwise(each), start=1):
+        if isinstance(option, str) and option[:1] == "-" and isinstance(value, str):
+            # `--password=hunter2` has its value already.
+            is_option = "=" not in option and " " not in option and value[:1] != "-"
+            if is_option and _is_secret(option):
+                yield index
+
+
+def is_named(around: Any, step: object, is_inner: bool) -> bool:
+    """Whether an object or list says of what is under a key or index that it is a secret."""
+    if isinstance(around, dict):
+        return isinstance(step, str) and step in named_keys(around)
+    return isinstance(around, list) and any(step == at for at in named_items(around, is_inner))
+
+
+def _is_inside(key: object, value: object) -> bool:
+    # What is inside an element stands in lists; a key of JSON beside an `@id` need not.
+    return key in _OWN or (
+        isinstance(key, str) and key[:1] not in ("@", "#") and isinstance(value, list)
+    )
+
+
+def _is_secret(name: object) -> bool:
+    return isinstance(name, str) and is_secret_name(name)

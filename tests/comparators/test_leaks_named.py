@@ -1,0 +1,109 @@
+"""Secrets that something further out, or beside them, names: an element, an object, a part."""
+
+import json
+
+import pytest
+
+from comparators import Rules
+from comparators.redaction import Redactor
+from tests.comparators.test_leaks_across_kinds import (
+    CSV,
+    HTML,
+    JSON,
+    KEY,
+    PARTS,
+    XML,
+    answer,
+    part,
+    told,
+)
+
+NDJSON = "application/x-ndjson"
+DEEP = '{"name":"password","value":{"a":["hunter2"]}}'
+
+# Type and body; "hunter2" must not be seen, nor what stands in its place in the other answer.
+BODIES = (
+    # An element that is named a secret, further out.
+    (HTML, '<div id="password"><span>hunter2</span></div>'),
+    (HTML, '<div id="password"><p><b><i>hunter2</i></b></p></div>'),
+    (HTML, '<div id="password"><p title="hunter2">a</p></div>'),
+    (HTML, '<select name="pin"><option>hunter2</select>'),
+    (XML, '<c><s name="password"><v>hunter2</v></s></c>'),
+    # An object.
+    (JSON, DEEP),
+    (NDJSON, DEEP + '\n{"a":1}'),
+    (JSON, '{"Name":"Password","Value":"hunter2"}'),
+    (JSON, '{"label":"Password","value":"hunter2"}'),
+    (JSON, '{"k":"password","v":"hunter2"}'),
+    (JSON, '{"field":"password","data":"hunter2"}'),
+    (JSON, '{"name":"password","stringValue":"hunter2"}'),
+    (JSON, '{"key":"password","default":"hunter2"}'),
+    (JSON, '{"name":"password","values":["hunter2"]}'),
+    # A list.
+    (JSON, '{"headers":[["password","hunter2"],["x","y"]]}'),
+    (JSON, '{"args":["run","--password","hunter2"]}'),
+    # A part.
+    (PARTS, part("d", '{"name":"password","value":"hunter2"}', JSON)),
+    (PARTS, part("d", DEEP, JSON)),
+    (PARTS, part("d", "u,password\nx,hunter2", CSV)),
+    (PARTS, part("d", "password: |\n  hunter2\n")),
+    (PARTS, part("d", "<input name=password value=hunter2>", HTML)),
+)
+
+
+@pytest.mark.parametrize(("kind", "body"), BODIES)
+def test_what_is_named_further_out_is_hidden(kind: str, body: str) -> None:
+    shown, kept = told(answer(kind, body), answer(kind, body.replace("er2", "er3")), Rules())
+    assert "hunter" not in shown
+    assert "hunter" not in kept
+
+
+@pytest.mark.parametrize(
+    ("legacy", "new"),
+    [
+        ('<div id="password"></div>', '<div id="password"><p>hunter2</p></div>'),
+        ("<p>a</p>", '<p>a</p><div id="password"><p>hunter2</p></div>'),
+        ("<p>a</p>", '<p>a</p><form id="password"><p title="hunter2">a</p></form>'),
+    ],
+)
+def test_what_one_side_alone_has_of_it_is_hidden_too(legacy: str, new: str) -> None:
+    shown, _ = told(answer(HTML, legacy), answer(HTML, new), Rules())
+    assert "hunter" not in shown
+
+
+def test_a_line_of_one_part_is_no_column_of_another() -> None:
+    def parts(value: str) -> str:
+        first = part("a", f"u,password\nx,{value}", CSV).removesuffix("--b--\r\n")
+        return first + part("b", f"u,colour\nx,{value}9", CSV)
+
+    shown, _ = told(answer(PARTS, parts("hunter2")), answer(PARTS, parts("hunter3")), Rules())
+    assert '"x,redacted:' in shown
+    assert "x,hunter29" in shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "session.created", "data": "plain"},
+        {"required": ["token", "plain"]},
+        {"rows": [["token", "plain", "x"]]},
+        {"args": ["--password", "--plain"]},
+        {"args": ["--password=x", "plain"]},
+        {"name": "title", "value": "plain"},
+        {"@id": "https://example.com/sessions/1", "title": "plain"},
+    ],
+)
+def test_what_nothing_names_is_kept(body: dict[str, object]) -> None:
+    assert "plain" in json.dumps(Redactor(KEY).document(body))
+    shown, _ = told(
+        answer(JSON, json.dumps(body)),
+        answer(JSON, json.dumps(body).replace("plain", "plain2")),
+        Rules(),
+    )
+    assert "plain2" in shown
+
+
+def test_of_a_large_object_the_usual_names_are_known() -> None:
+    body = {f"k{number}": number for number in range(100)}
+    shown = Redactor(KEY).document({**body, "name": "password", "value": "hunter2"})
+    assert "hunter2" not in json.dumps(shown)
