@@ -7,7 +7,7 @@ are texts of whoever sent it.
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
@@ -22,6 +22,11 @@ MOST_SEARCHED: Final = 256 << 10  # characters, about a quarter of a second
 LONGEST_PATH: Final = 290  # characters, as it is shown and stored
 _LONGEST_PART: Final = 120  # of the begin and the end of one that is longer
 _LONGEST_PIECE: Final = 80
+# A letter, a digit or what is in a name, a number or an address, escaped as JSON does.
+_ESCAPED = re.compile(
+    r"\\{1,15}u00(2[de0]|3[0-9ad]|40|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])",
+    re.ASCII | re.IGNORECASE,
+)
 _NUMBER = re.compile(r"[0-9]+")
 _LINE = re.compile(r"[^\r\n]+")
 _PIECE = re.compile(r"[^\s][^\r\n]*")
@@ -118,10 +123,34 @@ class Hider:
 
     def _spans(self, text: str, *, elements: bool = True) -> list[Span]:
         """Where secrets stand in a text, in order, none overlapping."""
-        spans = _merged((*shape_spans(text), *named_spans(text, self.is_named, elements)))
+        spans = _merged((*self._found(text, elements), *self._escaped(text, elements)))
         if "\n" in text or "\r" in text:
             spans = [piece for span in spans for piece in _by_line(text, span)]
         return _without_hashed(text, spans) if MARK in text else spans
+
+    def _found(self, text: str, elements: bool) -> list[Span]:
+        return [*shape_spans(text), *named_spans(text, self.is_named, elements)]
+
+    def _escaped(self, text: str, elements: bool) -> Iterator[Span]:
+        """Where secrets stand in a text in which letters or digits are escaped (`\\u0077`)."""
+        if "u00" not in text or not (escapes := list(_ESCAPED.finditer(text))):
+            return
+        pieces: list[str] = []
+        ends: list[int] = []  # where the escapes end in the plain text
+        removed = [0]  # how much is gone by then
+        at = length = 0
+        for found in escapes:
+            pieces += (text[at : found.start()], chr(int(found[1], 16)))
+            length += found.start() - at + 1
+            at = found.end()
+            ends.append(length)
+            removed.append(at - length)
+        for begin, end in self._found("".join((*pieces, text[at:])), elements):
+            # What ends, or begins, inside an escape takes all of it.
+            yield (
+                begin + removed[bisect_right(ends, begin)],
+                end + removed[bisect_right(ends, end)],
+            )
 
     def _replaced(self, text: str, spans: list[Span]) -> str:
         pieces: list[str] = []

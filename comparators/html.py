@@ -61,7 +61,7 @@ class _Reader:
             found = _MARKUP.search(text, self._at)
             begin = len(text) if found is None else found.start()
             if begin > self._at:
-                self.tree.text(_unescaped(text[self._at : begin]))
+                self.tree.text(unescaped(text[self._at : begin]))
             if found is None:
                 return
             self._at = begin
@@ -139,7 +139,7 @@ class _Reader:
             found = _RAW_ENDS[name].search(text, self._at)
             end = len(text) if found is None else found.start()
             inside = text[self._at : end]
-            self.tree.text(inside if name in _RAW else _unescaped(inside))
+            self.tree.text(inside if name in _RAW else unescaped(inside))
             self._at = end
             if found is None:
                 self.tree.elements.note(UNCLOSED, True)
@@ -160,7 +160,7 @@ class _Reader:
         return at
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """A text with its references undone."""
     if "&" not in text:
         return text
@@ -171,4 +171,4 @@ def _unescaped(text: str) -> str:
 
 def _meant(reference: re.Match[str]) -> str:
     name = reference[1]
-    return _unescaped(reference[0]) if name is None else html5.get(name, reference[0])
+    return unescaped(reference[0]) if name is None else html5.get(name, reference[0])

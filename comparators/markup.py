@@ -7,8 +7,10 @@ a field or of a `meta` whose name is (`<input name="csrf_token" value="...">`).
 
 import re
 from collections.abc import Callable
+from html import escape
 from typing import Final, TypeAlias
 
+from comparators.html import unescaped
 from comparators.naming import NAMING, names_a_secret
 from comparators.secrets import is_secret_name
 
@@ -33,21 +35,32 @@ _VOID: Final = frozenset(
 )
 
 
-def redact_markup(text: str, hashed: Shown, shown: Shown) -> str:
-    """The text with `hashed` for what is secret by a name, and `shown` for all other text."""
+def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
+    """The text with `hashed` for what is secret by a name, and `shown` for all other text.
+
+    `meant` is for what a piece of text, or an attribute, says once its references, CDATA and
+    comments are undone: where it finds a secret, what it makes of it stands there instead.
+    """
     made: list[str] = []
     inside: list[str] = []  # the elements that are open, from the outermost secret one on
     plain: list[str] = []  # what is not secret by a name is looked at as a whole
+    run: list[re.Match[str]] = []  # what stands between two tags
 
     def flush() -> None:
         if plain:
             made.append(shown("".join(plain)))
             plain.clear()
 
+    def end_run() -> None:
+        plain.append(_run(run, meant))
+        run.clear()
+
     for found in _TOKEN.finditer(text):
+        if found["start"] or found["end"]:
+            end_run()
         name = (found["start"] or found["end"] or "").lower()
         if found["start"]:
-            tag, names_secret = _tag(found, bool(inside), hashed)
+            tag, names_secret = _tag(found, bool(inside), hashed, meant)
             plain.append(tag)
             opens = name not in _VOID and not found["rest"].endswith("/") and found["close"] == ">"
             if opens and (inside or names_secret):
@@ -58,19 +71,39 @@ def redact_markup(text: str, hashed: Shown, shown: Shown) -> str:
                 while inside.pop() != name:
                     pass
         elif inside and found[0].strip():
+            end_run()
             flush()
             made.append(hashed(found[0].strip()))
         else:
-            plain.append(found[0])
+            run.append(found)
+    end_run()
     flush()
     return "".join(made)
 
 
-def _tag(found: re.Match[str], hidden: bool, hashed: Shown) -> tuple[str, bool]:
+def _run(run: list[re.Match[str]], meant: Shown) -> str:
+    """What stands between two tags, as it may be shown."""
+    text = "".join(each[0] for each in run)
+    if "&" not in text and len(run) < 2:
+        return text  # it says what it is
+    said = "".join(map(_said, run))
+    made = meant(said)
+    return text if made == said else escape(made, quote=False)
+
+
+def _said(found: re.Match[str]) -> str:
+    if found["comment"]:
+        return ""
+    if found["cdata"]:
+        return found[0].removeprefix("<![CDATA[").removesuffix("]]>")
+    return unescaped(found[0])
+
+
+def _tag(found: re.Match[str], hidden: bool, hashed: Shown, meant: Shown) -> tuple[str, bool]:
     """The tag as it may be shown, and whether what is inside it is secret."""
     attributes: dict[str, object] = {}
     for each in _ATTRIBUTE.finditer(found["rest"]):
-        attributes[each["name"].lower()] = each[each.lastgroup or 0]
+        attributes[each["name"].lower()] = unescaped(each[each.lastgroup or 0])
     is_secret = is_secret_name(_local(found["start"]))
     names_secret = names_a_secret(attributes)
 
@@ -83,7 +116,10 @@ def _tag(found: re.Match[str], hidden: bool, hashed: Shown) -> tuple[str, bool]:
             or (name not in NAMING and is_secret_name(_local(name)))
             or (names_secret and name in _NAMED)
         ):
-            return each[0]
+            said = unescaped(value)
+            if said == value or (made := meant(said)) == said:
+                return each[0]
+            return f'{each["name"]}{each["is"]}"{escape(made)}"'
         return f'{each["name"]}{each["is"]}"{hashed(value)}"'
 
     rest = _ATTRIBUTE.sub(attribute, found["rest"]) if attributes else found["rest"]

@@ -7,6 +7,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final
 
 from comparators.hiding import folded
@@ -33,12 +34,26 @@ def names_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
     return any(_is_secret(attributes.get(mark + naming)) for naming in NAMING)
 
 
-def named_keys(each: Mapping[Any, Any]) -> Collection[str]:
-    """The keys of an object under which it has what it calls a secret."""
+def is_naming(name: str) -> bool:
+    """Whether a name, folded, is one of those that name a value, or that of such a value."""
+    return name in NAMING or name in _SURE or name in _SURE_VALUES
+
+
+def named_keys(
+    each: Mapping[Any, Any], spelled_as: Mapping[str, str] = MappingProxyType({})
+) -> Collection[str]:
+    """The keys of an object under which it has what it calls a secret.
+
+    `spelled_as`: other names, folded, that stand for the usual ones.
+    """
     if names_a_secret(each, "@"):
         return frozenset(key for key, value in each.items() if _is_inside(key, value))
     listed = each if len(each) <= _MOST_KEYS else [key for key in _EXACT if key in each]
-    spelled = {key: folded(key) for key in listed if isinstance(key, str) and len(key) <= _LONGEST}
+    spelled = {
+        key: spelled_as.get(name := folded(key), name)
+        for key in listed
+        if isinstance(key, str) and len(key) <= _LONGEST
+    }
     values: frozenset[str] = frozenset()
     for key, name in spelled.items():
         if (name in NAMING or name in _SURE) and _is_secret(each[key]):

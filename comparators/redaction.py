@@ -29,7 +29,7 @@ from comparators.hiding import LONGEST_PATH, Hider, folded, showable
 from comparators.json import NotJson, load_json
 from comparators.markup import redact_markup
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
-from comparators.naming import named_items, named_keys
+from comparators.naming import is_naming, named_items, named_keys
 from comparators.paths import Automaton, Deep, JsonPath, State, Wild, parse_path
 from comparators.secrets import is_secret_name
 from comparators.text import LINE_END
@@ -84,10 +84,16 @@ class Redactor(Hider):
         self._headers = _after(listed, "header:", str.lower)
         self._cookies = _after(listed, "cookie:", str)
         paths = [parse_path(each) for each in listed if each.startswith("$")]
+        names: dict[str, str] = {}
         for legacy, new in (rename or {}).items():
-            paths += _renamed(paths, parse_path(legacy), parse_path(new))
+            places = parse_path(legacy), parse_path(new)
+            paths += _renamed(paths, *places)
+            if _is_secret_place(places[0]) and not _is_secret_place(places[1]):
+                paths.append(places[1])
+            names |= _renamed_names(*places)
         super().__init__(key, [name for path in paths if (name := _last_name(path))])
         self._places = Automaton[bool](((path, True) for path in paths), is_loose=True)
+        self._spelled = names
         self._hides_lines = any(not _leads_to_lines(path) for path in paths)
 
     # What is shown
@@ -169,7 +175,7 @@ class Redactor(Hider):
             case content.FORM:
                 return self._form(text)
             case content.XML | content.HTML if not has_rules:
-                return redact_markup(text, self.hashed, self.markup)
+                return redact_markup(text, self.hashed, self.markup, self.text)
             case content.TEXT if has_rules and not self._hides_lines:
                 # The paths of lines count from 1.
                 lines = self.document({"line": ["", *LINE_END.split(self.text(text))]})
@@ -324,7 +330,7 @@ class Redactor(Hider):
             elif isinstance(each, dict):
                 made: dict[str, Any] = {}
                 into[at] = made
-                named = named_keys(each)
+                named = named_keys(each, self._spelled)
                 for given, inner in each.items():
                     key = given if isinstance(given, str) else str(self._scalar(given))
                     below = here.key(key) if here is not None else None
@@ -420,3 +426,14 @@ def _renamed(paths: list[JsonPath], legacy: JsonPath, new: JsonPath) -> list[Jso
         elif path[:shared] == legacy[:shared]:
             found.append(new + path[shared:])
     return found
+
+
+def _is_secret_place(path: JsonPath) -> bool:
+    """Whether a place is secret by its name, or that of anything around it."""
+    return any(isinstance(step, str) and is_secret_name(step) for step in path)
+
+
+def _renamed_names(legacy: JsonPath, new: JsonPath) -> dict[str, str]:
+    """How legacy calls, folded, what new calls otherwise, where that may name a value."""
+    before, after = _last_name(legacy), _last_name(new)
+    return {after: before} if before != after and is_naming(before) else {}
