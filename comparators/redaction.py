@@ -25,12 +25,20 @@ from urllib.parse import parse_qsl, urlencode
 
 from comparators import content
 from comparators.form import MAX_FIELDS, Unreadable, load_form, load_ndjson
-from comparators.hiding import LONGEST_PATH, Hider, folded, showable
+from comparators.hiding import LONGEST_PATH, Hider, showable
 from comparators.json import NotJson, load_json
 from comparators.markup import redact_markup
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
-from comparators.naming import is_naming, named_items, named_keys
-from comparators.paths import Automaton, Deep, JsonPath, State, Wild, parse_path
+from comparators.naming import named_items, named_keys
+from comparators.paths import Automaton, JsonPath, State, parse_path
+from comparators.places import (
+    begins_in,
+    is_secret_place,
+    last_name,
+    leads_to_lines,
+    renamed_names,
+    renamed_places,
+)
 from comparators.secrets import is_secret_name
 from comparators.text import LINE_END
 
@@ -87,14 +95,15 @@ class Redactor(Hider):
         names: dict[str, str] = {}
         for legacy, new in (rename or {}).items():
             places = parse_path(legacy), parse_path(new)
-            paths += _renamed(paths, *places)
-            if _is_secret_place(places[0]) and not _is_secret_place(places[1]):
+            paths += renamed_places(paths, *places)
+            if is_secret_place(places[0]) and not is_secret_place(places[1]):
                 paths.append(places[1])
-            names |= _renamed_names(*places)
-        super().__init__(key, [name for path in paths if (name := _last_name(path))])
+            names |= renamed_names(*places)
+        super().__init__(key, [name for path in paths if (name := last_name(path))])
         self._places = Automaton[bool](((path, True) for path in paths), is_loose=True)
         self._spelled = names
-        self._hides_lines = any(not _leads_to_lines(path) for path in paths)
+        self._paths = [path for path in paths if not leads_to_lines(path)]
+        self._hides_lines = bool(self._paths)
 
     # What is shown
 
@@ -115,12 +124,9 @@ class Redactor(Hider):
         secret, state = self._place(path, steps)
         # Where a key stands more than once, what is around it is not known.
         secret = secret or hidden or difference.kind is Kind.DUPLICATE_KEY
-        is_line = steps is not None and _leads_to_lines(steps)
-        # Where in it a place of the rules is, is not known: HTML without an element is a text, and
-        # a comparator of the user's own has paths of its own.
-        is_lost = self._hides_lines and (
-            is_line or steps == ("#text",) or (steps is None and ":" not in path)
-        )
+        is_line = steps is not None and leads_to_lines(steps)
+        # Where in it a place of the rules is, is not known. One's own comparator has own paths.
+        is_lost = self._hides_lines and (is_line or (steps is None and ":" not in path))
         if difference.kind in _OF_OUR_WORDS:
             state = None
         shown = []
@@ -134,6 +140,16 @@ class Redactor(Hider):
                 value = _DIGEST.sub(lambda found: self.hashed(found[0]), value)
             shown.append(self._shown(value, secret or odd, state))
         return ShownDifference(self._path(path, steps), difference.kind.value, *shown)
+
+    def leads_into(self, tree: Any, parts: int, *, is_html: bool) -> bool:
+        """Whether each rule for more than lines can be followed into a tree of markup.
+
+        `parts`: how many multipart bodies the tree stands in.
+        """
+        return not self._hides_lines or (
+            isinstance(tree, dict)
+            and all(begins_in(path, tree, parts, is_html=is_html) for path in self._paths)
+        )
 
     def is_secret(self, path: str) -> bool:
         """Whether what stands in a place is secret as a whole."""
@@ -394,46 +410,5 @@ def _steps(path: str) -> JsonPath | None:
         return None
 
 
-def _last_name(path: JsonPath) -> str:
-    """The name that a path ends with, folded; empty where it ends with a certain item."""
-    if path[-1:] == ("#text",):
-        # Elements are items, so the item is no certain one.
-        path = tuple(step for step in path[:-1] if isinstance(step, str))
-    while path and isinstance(path[-1], Wild):
-        path = path[:-1]
-    return folded(path[-1]) if path and isinstance(path[-1], str) else ""
-
-
-def _leads_to_lines(path: JsonPath) -> bool:
-    """Whether a place is a line of a text, or all of them."""
-    if len(path) > 2 and path[0] == "part":
-        path = path[2:]
-    return path[:1] == ("line",) and len(path) <= 2 and not isinstance(path[-1], str | Deep)
-
-
 def _after(listed: Iterable[str], prefix: str, fold: Any) -> frozenset[str]:
     return frozenset(fold(each[len(prefix) :]) for each in listed if each.startswith(prefix))
-
-
-def _renamed(paths: list[JsonPath], legacy: JsonPath, new: JsonPath) -> list[JsonPath]:
-    """The places of new in which it has what is secret in legacy."""
-    found = []
-    for path in paths:
-        shared = min(len(path), len(legacy))
-        if any(isinstance(step, Deep) for step in path):
-            if any(step in legacy for step in path if isinstance(step, Deep)):
-                found.append(new)
-        elif path[:shared] == legacy[:shared]:
-            found.append(new + path[shared:])
-    return found
-
-
-def _is_secret_place(path: JsonPath) -> bool:
-    """Whether a place is secret by its name, or that of anything around it."""
-    return any(isinstance(step, str) and is_secret_name(step) for step in path)
-
-
-def _renamed_names(legacy: JsonPath, new: JsonPath) -> dict[str, str]:
-    """How legacy calls, folded, what new calls otherwise, where that may name a value."""
-    before, after = _last_name(legacy), _last_name(new)
-    return {after: before} if before != after and is_naming(before) else {}

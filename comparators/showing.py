@@ -55,7 +55,7 @@ def show_all(
             each,
             lines,
             hidden=_is_in_secret_part(each.path, names, redactor)
-            or _is_named_around(each.path, bodies),
+            or _is_hidden_by_body(each.path, bodies, redactor),
         )
         for each in listed
     ]
@@ -66,15 +66,15 @@ class Bodies:
 
     def __init__(self, *answers: Answer) -> None:
         self._leaves = [leaf for answer in answers for leaf in _leaves(answer, ())]
-        self._trees: dict[int, Any] = {}
+        self._trees: dict[int, tuple[str, Any]] = {}
 
     def texts(self) -> Iterator[str]:
         """Each of them as a text."""
         for _, answer in self._leaves:
             yield content_of(answer, content.TEXT).text or ""
 
-    def trees(self, path: JsonPath) -> Iterator[tuple[Any, JsonPath]]:
-        """The trees in which a place may be, with its path there."""
+    def trees(self, path: JsonPath) -> Iterator[tuple[str, Any, JsonPath]]:
+        """The kinds and trees of what a place may be in, with its path there."""
         for number, (parts, answer) in enumerate(self._leaves):
             steps = path[: 2 * len(parts)]
             around = zip(steps[::2], steps[1::2], parts, strict=False)
@@ -82,8 +82,9 @@ class Bodies:
                 part == "part" and name in names for part, name, names in around
             ):
                 if number not in self._trees:
-                    self._trees[number] = _tree(content_of(answer))
-                yield self._trees[number], path[len(steps) :]
+                    body = content_of(answer)
+                    self._trees[number] = body.kind, _tree(body)
+                yield *self._trees[number], path[len(steps) :]
 
 
 def _leaves(answer: Answer, around: Parts) -> Iterator[tuple[Parts, Answer]]:
@@ -117,15 +118,26 @@ def _tree(body: Content) -> Any:
     return None
 
 
-def _is_named_around(path: str, bodies: Bodies) -> bool:
-    """Whether something around a place in a body says that what is there is a secret."""
-    if not path.startswith("$"):
+def _is_hidden_by_body(path: str, bodies: Bodies, redactor: Redactor) -> bool:
+    """Whether something around a place in a body says that what is there is a secret.
+
+    Or it is a place in markup into which the rules cannot be followed.
+    """
+    if not path.startswith("$") or path == "$":
         return False
     try:
         steps = parse_path(path, ANY_LENGTH)
     except ValueError:
         return True
-    return any(_is_named_in(tree, inside) for tree, inside in bodies.trees(steps))
+    read = [*bodies.trees(steps)]
+    if any(_is_named_in(tree, inside) for _, tree, inside in read):
+        return True
+    markup = [each for each in read if each[0] in (content.HTML, content.XML) and each[1]]
+    is_content = len(markup) == len(read) > 0 and steps[-1] != "#order"
+    return is_content and not any(
+        redactor.leads_into(tree, (len(steps) - len(inside)) // 2, is_html=kind == content.HTML)
+        for kind, tree, inside in markup
+    )
 
 
 def _is_named_in(tree: Any, steps: JsonPath) -> bool:

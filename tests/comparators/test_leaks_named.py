@@ -107,3 +107,43 @@ def test_of_a_large_object_the_usual_names_are_known() -> None:
     body = {f"k{number}": number for number in range(100)}
     shown = Redactor(KEY).document({**body, "name": "password", "value": "hunter2"})
     assert "hunter2" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "rule"),
+    [
+        (HTML, "<p>hunter2</p>", "$.name"),
+        (HTML, "<p>hunter2</p>", "$..name"),
+        (HTML, "<html><body><p title='hunter2'>x</p></body></html>", "$.name"),
+        (HTML, "hunter2", "$.name"),
+        (HTML, "<p>hunter2</p>", "$"),
+        (XML, "<o><a>hunter2</a></o>", "$.name"),
+        (PARTS, part("d", "<p>hunter2</p>", HTML), "$.name"),
+    ],
+)
+def test_in_markup_no_rule_for_json_can_be_followed(kind: str, body: str, rule: str) -> None:
+    rules = Rules(redact=(rule,))
+    shown, kept = told(answer(kind, body), answer(kind, body.replace("er2", "er3")), rules)
+    assert "hunter" not in shown
+    assert "hunter" not in kept
+    other = body.replace("hunter2", "x").replace("</p>", "</p><b>hunter2</b>")
+    shown, _ = told(answer(kind, body), answer(kind, other), rules)
+    assert "hunter" not in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "rule"),
+    [
+        (HTML, "<p>plain</p>", "$.p[7]"),
+        (XML, "<o><a>plain</a></o>", "$.o[*].name"),
+        (XML, "<o><a>plain</a></o>", "$..name"),
+        (XML, "<o><a>plain</a></o>", "$.line[3]"),
+        (PARTS, part("d", "<p>plain</p>", HTML), "$.part.d.p[7]"),
+    ],
+)
+def test_where_the_rules_lead_into_markup_the_rest_is_shown(
+    kind: str, body: str, rule: str
+) -> None:
+    other = body.replace("plain", "plain2")
+    shown, _ = told(answer(kind, body), answer(kind, other), Rules(redact=(rule,)))
+    assert "plain2" in shown
