@@ -110,7 +110,8 @@ def _kept(values: list[str], now: Moment) -> dict[str, Cookies]:
     found: dict[str, Cookies] = {}
     for value in values:
         pair, *attributes = value.split(";")
-        name, _, content = pair.partition("=")
+        # Without a sign of equality it is the value of a cookie without a name, as in browsers.
+        name, _, content = pair.partition("=") if "=" in pair else ("", "", pair)
         cookie = {VALUE: (content.strip(), content.strip())}
         for attribute in attributes:
             key, _, given = attribute.partition("=")

@@ -160,8 +160,10 @@ def _inflated(make: Callable[[], _Inflating], data: bytes) -> Iterable[bytes]:
                 raise EOFError("it ends in the middle")
             yield piece
         data = stream.unused_data
+        if not data.strip(b"\0"):
+            return  # padding, which every reader skips
         if not data.startswith(b"\x1f\x8b"):
-            return
+            raise ValueError("there is more behind its end")
     raise ValueError(f"more than {MAX_MEMBERS} members")
 
 

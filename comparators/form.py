@@ -50,8 +50,8 @@ def load_form(text: str) -> dict[str, Any] | Unreadable:
 
 
 def load_ndjson(data: bytes) -> list[Any] | Unreadable:
-    """The values of the lines, empty lines aside."""
-    lines = _ndjson_lines(data)
+    """The values of the lines, empty lines aside. They may begin with one byte order mark."""
+    lines = _ndjson_lines(data.removeprefix(BOM))
     return lines if isinstance(lines, Unreadable) else [value for _, value in lines]
 
 
@@ -65,7 +65,7 @@ def ndjson_as_json(data: bytes) -> bytes | Unreadable:
     lines = _ndjson_lines(data)
     if isinstance(lines, Unreadable):
         return lines
-    return b"[" + b",".join(line.removeprefix(BOM) for line, _ in lines) + b"]"
+    return b"[" + b",".join(line for line, _ in lines) + b"]"
 
 
 def _ndjson_lines(data: bytes) -> list[tuple[bytes, Any]] | Unreadable:
@@ -77,6 +77,8 @@ def _ndjson_lines(data: bytes) -> list[tuple[bytes, Any]] | Unreadable:
     for number, line in enumerate(data.replace(b"\x1e", b"\n").split(b"\n"), start=1):
         if not line.strip():
             continue
+        if line.startswith(BOM):
+            return Unreadable(f"line {number}: a byte order mark inside the text")
         loaded = load_json(line)
         if isinstance(loaded, NotJson):
             return Unreadable(f"line {number}: {loaded.reason}")

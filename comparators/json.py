@@ -69,7 +69,7 @@ class NotJson:
 
 
 def compare_json(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
-    """The whole ladder of two JSON bodies. Never raises."""
+    """The whole ladder of two JSON bodies, without a byte order mark. Never raises."""
     if legacy == new:
         return Found()
     if has_too_much(legacy) or has_too_much(new):
@@ -86,11 +86,12 @@ def compare_json(legacy: bytes, new: bytes, rules: CompiledRules) -> Found:
 def load_json(body: bytes) -> Json | NotJson:
     """The value of a body; numbers that a float cannot hold are int or Decimal.
 
-    Of a key that stands more than once in an object, the last value.
+    It may begin with one byte order mark. Of a key that stands more than once in an object, the
+    last value.
     """
     if has_too_much(body):
         return NotJson(TOO_MUCH)
-    loaded = _load(body)
+    loaded = _load(body.removeprefix(BOM))
     if isinstance(loaded, Json) and loaded.has_repeated:
         return Json(last_of_each(loaded.value))
     return loaded
@@ -109,8 +110,7 @@ def has_too_much(body: bytes) -> bool:
     )
 
 
-def _load(body: bytes) -> Json | NotJson:
-    data = body[3:] if body.startswith(BOM) else body
+def _load(data: bytes) -> Json | NotJson:
     if not _may_be_inexact(data):
         try:
             value = orjson.loads(data)

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import time
+import zlib
 
 import pytest
 import zstandard
@@ -85,3 +86,41 @@ def test_what_a_string_of_json_says_of_charsets_is_text(charset: str) -> None:
     legacy = json_answer(f'["<meta charset={charset}>","é"]'.encode())
     new = json_answer(f'["<meta charset={charset}>", "\\u00e9"]'.encode())
     assert compare(legacy, new, compile_rules(Rules())).outcome is Outcome.EQUAL
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_one_byte_order_mark_is_none_of_the_text_and_a_second_one_is() -> None:
+    equal = compare(json_answer(BOM + b"[1]"), json_answer(b"[1]"), compile_rules(Rules()))
+    assert equal.outcome is Outcome.EQUAL
+    found = compare(json_answer(BOM + BOM + b"[1]"), json_answer(b"[1]"), compile_rules(Rules()))
+    assert [each.kind for each in found.differences] == [Kind.CODING]
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (BOM + b"1\n2\n", Outcome.EQUAL),
+        (BOM + BOM + b"1\n2\n", Outcome.DIVERGENT),
+        (b"1\n" + BOM + b"2\n", Outcome.DIVERGENT),
+    ],
+)
+def test_a_line_of_its_own_has_no_byte_order_mark(body: bytes, outcome: Outcome) -> None:
+    headers = (("Content-Type", "application/x-ndjson"),)
+    one, other = Answer(200, headers, body), Answer(200, headers, b"1\n2\n")
+    assert compare(one, other, compile_rules(Rules())).outcome is outcome
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_what_stands_behind_a_stream_counts_but_for_padding(coding: str) -> None:
+    stream = gzip.compress(b"[1]", mtime=0) if coding == "gzip" else zlib.compress(b"[1]")
+
+    def outcome(behind: bytes, other: bytes) -> Outcome:
+        headers = (("Content-Type", "application/json"), ("Content-Encoding", coding))
+        one, new = (Answer(200, headers, stream + each) for each in (behind, other))
+        return compare(one, new, compile_rules(Rules())).outcome
+
+    assert outcome(b"", b"\0" * 8) is Outcome.EQUAL
+    assert outcome(b"", b"x") is Outcome.DIVERGENT
+    assert outcome(b"x", b"y") is Outcome.DIVERGENT

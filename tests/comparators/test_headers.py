@@ -164,3 +164,10 @@ def test_the_value_of_a_cookie_is_shown_where_a_side_lacks_it() -> None:
 )
 def test_a_date_is_read_as_browsers_do(text: str, read: tuple[int, ...] | None) -> None:
     assert moment(text) == read
+
+
+def test_a_cookie_without_a_name_is_none_of_that_name() -> None:
+    found = places("Set-Cookie", ["foo"], ["foo="])
+    assert sorted(found) == ["cookie:", "cookie:foo"]
+    assert places("Set-Cookie", ["foo"], ["=foo"]) == []
+    assert places("Set-Cookie", ["foo; Path=/"], ["bar; Path=/"]) == ["cookie:"]
