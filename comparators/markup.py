@@ -11,7 +11,7 @@ from html import escape
 from typing import Final, TypeAlias
 
 from comparators.html import unescaped
-from comparators.naming import NAMING, names_a_secret
+from comparators.naming import NAMING, names_a_secret, names_next
 from comparators.secrets import is_secret_name
 
 Shown: TypeAlias = Callable[[str], str]
@@ -45,6 +45,7 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
     inside: list[str] = []  # the elements that are open, from the outermost secret one on
     plain: list[str] = []  # what is not secret by a name is looked at as a whole
     run: list[re.Match[str]] = []  # what stands between two tags
+    said = opened = closed = ""  # the last text, and the elements around it, or before this
 
     def flush() -> None:
         if plain:
@@ -57,16 +58,21 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
 
     for found in _TOKEN.finditer(text):
         if found["start"] or found["end"]:
+            said = "".join(map(_said, run)) if opened else said
             end_run()
         name = (found["start"] or found["end"] or "").lower()
         if found["start"]:
-            tag, names_secret = _tag(found, bool(inside), hashed, meant)
+            is_next = bool(closed) and names_next(closed, said.strip(), _local(name))
+            tag, names_secret = _tag(found, bool(inside) or is_next, hashed, meant)
+            names_secret = names_secret or is_next
+            said, opened, closed = "", _local(name), ""
             plain.append(tag)
             opens = name not in _VOID and not found["rest"].endswith("/") and found["close"] == ">"
             if opens and (inside or names_secret):
                 inside.append(name)
         elif found["end"]:
             plain.append(found[0])
+            opened, closed = "", opened if opened == _local(name) else ""
             if name in inside:
                 while inside.pop() != name:
                     pass

@@ -23,6 +23,8 @@ _VALUES: Final = frozenset(("value", "values", "val"))
 _SURE_VALUES: Final = _VALUES | frozenset(
     ("v", "data", "content", "default", "defaultvalue", "stringvalue", "currentvalue", "newvalue")
 )
+_BEFORE_ANY: Final = frozenset(("key", "th", "dt", "label", "term"))  # elements
+_MOST_WORDS: Final = 3  # that such an element has for a name: of a sentence it is none
 _OWN: Final = frozenset(("@value", "@content", "#text"))
 _MOST_KEYS: Final = 64  # of an object that is looked at key by key, however they are spelled
 _EXACT: Final = tuple(sorted(NAMING | _SURE | _SURE_VALUES))
@@ -54,11 +56,47 @@ def named_keys(
         for key in listed
         if isinstance(key, str) and len(key) <= _LONGEST
     }
+    if "#order" in each:
+        return frozenset(_named_elements(each))
     values: frozenset[str] = frozenset()
     for key, name in spelled.items():
         if (name in NAMING or name in _SURE) and _is_secret(each[key]):
             values |= _SURE_VALUES if name in _SURE else _VALUES
     return [key for key, name in spelled.items() if name in values] if values else ()
+
+
+def names_next(element: str, text: str, following: str) -> bool:
+    """Whether an element with this text says of the one that follows that it is a secret.
+
+    `<name>pin</name><value>`, `<key>pin</key><string>`, `<dt>PIN</dt><dd>`; names in lower case.
+    """
+    is_next = element in _BEFORE_ANY or (element in _SURE and following in _SURE_VALUES)
+    return (
+        is_next
+        and len(text) <= _LONGEST
+        and len(text.split()) <= _MOST_WORDS
+        and is_secret_name(text)
+    )
+
+
+def _named_elements(each: Mapping[Any, Any]) -> Iterator[str]:
+    """The names of the elements in one that follow one which calls them secrets."""
+    order = each.get("#order")
+    if not isinstance(order, list):
+        return
+    passed: dict[str, int] = {}
+    name, text = "", ""
+    for key in order:
+        if not isinstance(key, str) or not isinstance(each.get(key), list):
+            name = ""
+            continue
+        local = key.rpartition("}")[2].lower()
+        if name and names_next(name, text, local):
+            yield key
+        index = passed[key] = passed.get(key, -1) + 1
+        item = each[key][index] if index < len(each[key]) else None
+        said = item.get("#text") if isinstance(item, dict) else None
+        name, text = (local, said) if isinstance(said, str) else ("", "")
 
 
 def named_items(each: list[Any] | tuple[Any, ...], is_inner: bool) -> Iterator[int]:

@@ -29,6 +29,13 @@ BODIES = (
     (HTML, '<div id="password"><p title="hunter2">a</p></div>'),
     (HTML, '<select name="pin"><option>hunter2</select>'),
     (XML, '<c><s name="password"><v>hunter2</v></s></c>'),
+    # The element before it.
+    (XML, "<c><param><name>password</name><value>hunter2</value></param></c>"),
+    (XML, "<dict><key>password</key><string>hunter2</string><key>n</key><real>1</real></dict>"),
+    (XML, "<dict><key>password</key>\n <array><string>hunter2</string></array></dict>"),
+    (HTML, "<table><tr><th>Password:</th><td>hunter2</td></tr></table>"),
+    (HTML, "<dl><dt>API key</dt><dd><b>hunter2</b></dd></dl>"),
+    (HTML, "<label>Password</label><input type=text value=hunter2>"),
     # An object.
     (JSON, DEEP),
     (NDJSON, DEEP + '\n{"a":1}'),
@@ -101,6 +108,22 @@ def test_what_nothing_names_is_kept(body: dict[str, object]) -> None:
         Rules(),
     )
     assert "plain2" in shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<i><name>Cookie jar</name><price>plain</price></i>",
+        "<dl><dt>Colour</dt><dd>plain</dd></dl>",
+        "<dl><dt>Did you forget your password?</dt><dd>plain</dd></dl>",
+        "<table><tr><th>Password</th></tr><tr><td>plain</td></tr></table>",
+    ],
+)
+def test_an_element_that_nothing_before_it_names_is_kept(body: str) -> None:
+    for kind in (HTML, XML):
+        shown, kept = told(answer(kind, body), answer(kind, body.replace("in<", "in2<")), Rules())
+        assert "plain2" in shown
+        assert "plain2" in kept
 
 
 def test_of_a_large_object_the_usual_names_are_known() -> None:
