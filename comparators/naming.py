@@ -111,11 +111,11 @@ def named_items(each: list[Any] | tuple[Any, ...], is_inner: bool) -> Iterator[i
                 yield index
 
 
-def is_named(around: Any, step: object, is_inner: bool) -> bool:
-    """Whether an object or list says of what is under a key or index that it is a secret."""
+def named_in(around: Any, is_inner: bool) -> Collection[object]:
+    """The keys, or indices, of what an object or list calls a secret."""
     if isinstance(around, dict):
-        return isinstance(step, str) and step in named_keys(around)
-    return isinstance(around, list) and any(step == at for at in named_items(around, is_inner))
+        return named_keys(around)
+    return frozenset(named_items(around, is_inner)) if isinstance(around, list) else ()
 
 
 def _is_inside(key: object, value: object) -> bool:

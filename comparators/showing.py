@@ -7,7 +7,7 @@ The contents of two parts with different names are secret where those of either 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from comparators import content
@@ -17,7 +17,7 @@ from comparators.headers import first
 from comparators.html import load_html
 from comparators.json import Json, load_json
 from comparators.model import Answer, Difference, Kind, ShownDifference
-from comparators.naming import is_named
+from comparators.naming import named_in
 from comparators.paths import JsonPath, parse_path, render_step
 from comparators.redaction import ANY_LENGTH, Redactor
 from comparators.xml import Xml, load_xml
@@ -67,6 +67,8 @@ class Bodies:
     def __init__(self, *answers: Answer) -> None:
         self._leaves = [leaf for answer in answers for leaf in _leaves(answer, ())]
         self._trees: dict[int, tuple[str, Any]] = {}
+        # What they call secrets, by the identity of what says so: many places have it around them.
+        self._named: dict[int, Collection[object]] = {}
 
     def texts(self) -> Iterator[str]:
         """Each of them as a text."""
@@ -85,6 +87,23 @@ class Bodies:
                     body = content_of(answer)
                     self._trees[number] = body.kind, _tree(body)
                 yield *self._trees[number], path[len(steps) :]
+
+    def names(self, tree: Any, steps: JsonPath) -> bool:
+        """Whether something around a place in one of the trees says that it is a secret."""
+        is_inner = False  # an item of a list
+        for step in steps:
+            if id(tree) not in self._named:
+                self._named[id(tree)] = named_in(tree, is_inner)
+            if step in self._named[id(tree)]:
+                return True
+            is_inner = isinstance(tree, list)
+            if isinstance(tree, dict):
+                tree = tree.get(step)
+            elif isinstance(tree, list) and isinstance(step, int) and step < len(tree):
+                tree = tree[step]
+            else:
+                return False
+        return False
 
 
 def _leaves(answer: Answer, around: Parts) -> Iterator[tuple[Parts, Answer]]:
@@ -130,7 +149,7 @@ def _is_hidden_by_body(path: str, bodies: Bodies, redactor: Redactor) -> bool:
     except ValueError:
         return True
     read = [*bodies.trees(steps)]
-    if any(_is_named_in(tree, inside) for _, tree, inside in read):
+    if any(bodies.names(tree, inside) for _, tree, inside in read):
         return True
     markup = [each for each in read if each[0] in (content.HTML, content.XML) and each[1]]
     is_content = len(markup) == len(read) > 0 and steps[-1] != "#order"
@@ -138,21 +157,6 @@ def _is_hidden_by_body(path: str, bodies: Bodies, redactor: Redactor) -> bool:
         redactor.leads_into(tree, (len(steps) - len(inside)) // 2, is_html=kind == content.HTML)
         for kind, tree, inside in markup
     )
-
-
-def _is_named_in(tree: Any, steps: JsonPath) -> bool:
-    is_inner = False  # an item of a list
-    for step in steps:
-        if is_named(tree, step, is_inner):
-            return True
-        is_inner = isinstance(tree, list)
-        if isinstance(tree, dict):
-            tree = tree.get(step)
-        elif isinstance(tree, list) and isinstance(step, int) and step < len(tree):
-            tree = tree[step]
-        else:
-            return False
-    return False
 
 
 def _names_of_parts(differences: list[Difference]) -> dict[str, tuple[str, str]]:

@@ -1,11 +1,13 @@
 """Secrets that something further out, or beside them, names: an element, an object, a part."""
 
 import json
+import time
 
 import pytest
 
-from comparators import Rules
+from comparators import Answer, Rules, compare, compile_rules
 from comparators.redaction import Redactor
+from comparators.showing import show_all
 from tests.comparators.test_leaks_across_kinds import (
     CSV,
     HTML,
@@ -170,3 +172,25 @@ def test_where_the_rules_lead_into_markup_the_rest_is_shown(
     other = body.replace("plain", "plain2")
     shown, _ = told(answer(kind, body), answer(kind, other), Rules(redact=(rule,)))
     assert "plain2" in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "around", "one"),
+    [(XML, "<r>{}</r>", "<a>{}</a><b>x</b>"), (JSON, "[{}0]", '"-k{}",')],
+)
+def test_many_differences_in_one_place_cost_no_more_than_one(
+    kind: str, around: str, one: str
+) -> None:
+    def body(every: int) -> Answer:
+        pieces = (one.format(at + (at % every == 0)) for at in range(40_000))
+        return answer(kind, around.format("".join(pieces)))
+
+    legacy, new = body(100_000), body(400)
+    differences = compare(legacy, new, compile_rules(Rules())).differences
+    taken = []
+    for count in (1, len(differences)):
+        begun = time.process_time()
+        show_all(differences[:count], legacy, new, Redactor(KEY))
+        taken.append(time.process_time() - begun)
+    assert len(differences) > 90
+    assert taken[1] < 5 * taken[0]
