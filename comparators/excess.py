@@ -68,7 +68,9 @@ def chernoff(count: float, total: float, above: bool) -> float:
 
 
 def _divergence(p: float, q: float) -> float:
-    """Kullback and Leibler's, of two coins; q is neither 0 nor 1."""
+    """Kullback and Leibler's, of two coins."""
+    if (p > 0 and q <= 0) or (p < 1 and q >= 1):
+        return math.inf  # bisecting gets that close
     first = p * math.log(p / q) if p > 0 else 0.0
     return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
 

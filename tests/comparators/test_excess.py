@@ -69,3 +69,10 @@ def test_third_values_settle_a_place_after_two_asks() -> None:
     found = of_asks(0, 0, 2)
     assert found is not None
     assert found.high < 0.5
+
+
+@pytest.mark.parametrize("count", [0.0, 1e-5, 1e-3])
+def test_the_least_that_is_known_bounds_nothing(count: float) -> None:
+    """So close to 0 and 1 that a number cannot tell."""
+    assert chernoff(count, 1e-3, above=True) == pytest.approx(1.0)
+    assert chernoff(1e-3 - count, 1e-3, above=False) == pytest.approx(0.0, abs=1e-9)
