@@ -71,8 +71,11 @@ def test_third_values_settle_a_place_after_two_asks() -> None:
     assert found.high < 0.5
 
 
-@pytest.mark.parametrize("count", [0.0, 1e-5, 1e-3])
-def test_the_least_that_is_known_bounds_nothing(count: float) -> None:
-    """So close to 0 and 1 that a number cannot tell."""
-    assert chernoff(count, 1e-3, above=True) == pytest.approx(1.0)
-    assert chernoff(1e-3 - count, 1e-3, above=False) == pytest.approx(0.0, abs=1e-9)
+def test_a_rate_that_is_next_to_one_bounds_as_one_does() -> None:
+    """So close to it that nothing lies between."""
+    total = 4.0
+    count = total * (1 - 2**-53)
+    assert count < total
+    assert chernoff(count, total, above=True) == pytest.approx(1.0)
+    one = chernoff(total, total, above=False)
+    assert chernoff(count, total, above=False) == pytest.approx(one)
