@@ -18,10 +18,10 @@ import structlog
 
 from comparators.redaction import Redactor
 from proxy.control.tasks import goes_on
+from proxy.core.allowance import Allowance
 from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
 from proxy.core.messages import AskAgain, NotAsked, Observation, Report
 from proxy.core.model import Route
-from proxy.observe.allowance import Allowance
 from proxy.observe.assessing import Assessment, Assessor
 from proxy.observe.compared import Results
 from proxy.observe.metrics import SKIPPED_MARK, Aggregator

@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from proxy.core.allowance import Allowance
 from proxy.core.descriptors import room, share
 from proxy.core.messages import Observation, Suspect
 from proxy.core.model import Limits, Side, Snapshot
@@ -33,25 +34,6 @@ ERRORS_KEPT_A_SECOND: Final = 5.0
 MAX_HELD_BYTES: Final = 256 << 20
 
 
-class _Allowance:
-    """So many a second, no more than that saved up: a token bucket."""
-
-    __slots__ = ("_at", "_left", "_per_second")
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._left = per_second
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed now."""
-        left = min(self._per_second, self._left + (now - self._at) * self._per_second)
-        granted = left >= 1.0
-        self._at = now
-        self._left = left - 1.0 if granted else left
-        return granted
-
-
 class Edge:
     """The worker's own state."""
 
@@ -66,8 +48,8 @@ class Edge:
         self.table: Table | None = None
         self.limits = Limits()
         self.trace_sample = 0.01
-        self.traces_asked = _Allowance(TRACES_ASKED_A_SECOND)
-        self.errors_kept = _Allowance(ERRORS_KEPT_A_SECOND)
+        self.traces_asked = Allowance(TRACES_ASKED_A_SECOND, TRACES_ASKED_A_SECOND)
+        self.errors_kept = Allowance(ERRORS_KEPT_A_SECOND, ERRORS_KEPT_A_SECOND)
         self.switch_timeout_s = 5.0
         self.clients: set[ClientConnection] = set()
         self.max_clients = 10_000  # those beyond are told so

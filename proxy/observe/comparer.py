@@ -26,10 +26,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from proxy.core.allowance import Allowance
 from proxy.core.framing import LinkError, Unframer, comparer_unframer, frame
 from proxy.core.messages import Batch, Judged, Suspect, size_of
 from proxy.core.turns import Turns
-from proxy.observe.allowance import Allowance
 from proxy.observe.compared import Result, Results, Ruleset, ruleset_unframer
 from proxy.observe.comparing import Comparing, OutOfTimeError
 
