@@ -119,16 +119,17 @@ class Guard:
         judge = self._judge(counts.route, now)
         if judge is None:
             return
+        share = judge.share(counts.route)
         for slot, (equal, new_failed, fine, failed) in counts.trials.items():
             at = slot * SLOT_S
             if at < judge.guard.began_at:
                 continue  # it began in another phase
             judge.guard.compared(at, equal, new_failed)
             judge.guard.asked(at, fine, failed)
-            self.pool.trial(judge.share(counts.route), slot, (equal, new_failed, fine, failed))
+            self.pool.trial(share, slot, (equal, new_failed, fine, failed))
         legacy, new = counts.latency.get("legacy", {}), counts.latency.get("new", {})
         judge.guard.took(time.time(), legacy, new)
-        self.pool.took(judge.share(counts.route), legacy, new)
+        self.pool.took(share, legacy, new)
         self._dirty.add(counts.route)
 
     def heard(self, share: Share) -> None:
