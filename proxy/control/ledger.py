@@ -25,7 +25,7 @@ import structlog
 from msgspec.structs import replace as replace_struct
 
 from proxy.control.inbox import Inbox
-from proxy.control.lines import LEVELS, log_line
+from proxy.control.lines import LEVELS, KnownLines, log_line
 from proxy.control.reconciler import decide, next_deadline
 from proxy.control.replicas import declared_digest, silent
 from proxy.control.steering import Order
@@ -41,6 +41,7 @@ from proxy.control.world import (
     World,
     WriteMissed,
 )
+from proxy.core.model import Side
 from proxy.store.opening import Opened
 from proxy.store.records import Stored, Transition
 from proxy.store.snapshot import read_snapshot, write_snapshot
@@ -62,7 +63,6 @@ CONFLICT_S = 0.02  # others are let by for up to so long
 WATCH_S = 30.0
 WATCH_AGAIN_S = 0.5
 PRESENT_S = 1.0
-MAX_KNOWN = 20_000  # lines of history that are not told again
 HEARD_AT_ONCE = 50  # lines of others
 
 Opener = Callable[[], Awaitable[Opened]]
@@ -99,8 +99,8 @@ class Ledger:
         self._store: StateStore | None = None
         self._opened = asyncio.Event()
         self._file = ""  # the digest of what the file declares
-        self._missed_apart: list[WriteMissed] = []  # one a route and side
-        self._known_lines: dict[Transition, None] = {}  # of history, that were told
+        self._missed_apart: dict[tuple[str, Side], WriteMissed] = {}
+        self._known_lines = KnownLines()
         self._thaw_at = 0.0
         self._numbers = itertools.count()
         self._answers: dict[int, asyncio.Future[str]] = {}  # to the orders under way
@@ -175,10 +175,21 @@ class Ledger:
 
     async def _open(self) -> None:
         opened = await self._opener()
-        self._store, stored = opened.store, opened.stored
+        self._store = opened.store
+        try:
+            await self._begin_on(opened)
+        except StoreError:
+            # It is opened again: a file that this process still holds could not be.
+            self._store = None
+            await opened.store.close()
+            raise
+        self._opened.set()
+
+    async def _begin_on(self, opened: Opened) -> None:
         self.problem = None
-        if isinstance(self._store, SharedStore):
-            self._remember(await self._store.history(limit=HEARD_AT_ONCE))
+        stored = opened.stored
+        if isinstance(opened.store, SharedStore):
+            self._known_lines.fresh(await opened.store.history(limit=HEARD_AT_ONCE))
         if opened.restored:
             log.warning(
                 "state store was new, filled from the snapshot", snapshot=str(self._snapshot)
@@ -191,7 +202,6 @@ class Ledger:
             self.world = decision.world
         else:
             await self._come_back(stored)
-        self._opened.set()
 
     def _begin_on_the_snapshot(self) -> None:
         snapshot = self._read_snapshot()
@@ -239,8 +249,7 @@ class Ledger:
             else:
                 if decision.change or any(isinstance(event, StoreRead) for event in events):
                     self.problem = None
-                if not decision.world.frozen:  # the store knows it
-                    self._missed_apart.clear()
+                self._missed_apart.clear()  # the store knows of them
                 self._adopt(decision)
                 return
 
@@ -323,7 +332,7 @@ class Ledger:
 
     def _returned(self, stored: Stored) -> StoreRead:
         log.info("state store is back")
-        for missed in self._missed_apart:
+        for missed in self._missed_apart.values():
             self._inbox.put(missed)
         return StoreRead(stored)
 
@@ -349,8 +358,8 @@ class Ledger:
                 # A flag that is not durable is none; a revert helps as long as it lasts.
                 others = [event for event in events if not isinstance(event, WriteMissed)]
                 decision = decide(self.world, others, _now())
-        self._missed_apart += [event for event in events if isinstance(event, WriteMissed)]
-        self._missed_apart = list({(e.route, e.side): e for e in self._missed_apart}.values())
+        missed = [event for event in events if isinstance(event, WriteMissed)]
+        self._missed_apart.update(((event.route, event.side), event) for event in missed)
         self._adopt(decision)
 
     async def _try_to_thaw(self) -> None:
@@ -399,17 +408,14 @@ class Ledger:
         assert self._store is not None
         if stored.records == self.world.stored.records:
             return
-        lines = reversed(await self._store.history(limit=HEARD_AT_ONCE))
-        fresh = [line for line in lines if line not in self._known_lines]
-        self._remember(fresh)
-        for line in fresh:
+        newest = await self._store.history(limit=HEARD_AT_ONCE)
+        for line in self._known_lines.fresh(reversed(newest)):
             self._heard(line)
 
     def _adopt(self, decision: Decision) -> None:
         self.world = decision.world
         # What was decided apart was told then, and comes again once the store takes it.
-        lines = [each for each in decision.change.transitions if each not in self._known_lines]
-        self._remember(lines)
+        lines = self._known_lines.fresh(decision.change.transitions)
         for each in lines:
             log_line("route changed", each, LEVELS.get(each.kind, logging.INFO))
         for alarm in decision.alarms:
@@ -422,11 +428,6 @@ class Ledger:
             answer = self._answers.get(number)
             if answer is not None and not answer.done():
                 answer.set_result(refusal)
-
-    def _remember(self, lines: Sequence[Transition]) -> None:
-        self._known_lines.update(dict.fromkeys(lines))
-        for line in list(self._known_lines)[: max(len(self._known_lines) - MAX_KNOWN, 0)]:
-            del self._known_lines[line]
 
     def _time_left(self) -> float | None:
         assert self.world is not None

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from proxy.control.ledger import Ledger
 from proxy.control.world import Decision, WriteMissed
 from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
@@ -138,3 +140,31 @@ async def test_without_store_and_snapshot_nothing_is_published(tmp_path: Path) -
         assert made.ledger.world is None
         path.unlink()
         await made.until_published(1)
+
+
+async def test_a_store_that_fails_in_the_beginning_is_given_back_before_the_next_try(
+    tmp_path: Path,
+) -> None:
+    """A file that this process still held was "in use by another process" for ever."""
+    async with bench(tmp_path / "other", MemoryStore()) as made:
+        made.ledger.submit(table(route("a", LEGACY_ONLY)))
+        known = (await made.until_published(1)).world.stored
+    # The snapshot knows more than the stores, which are told first of all.
+    snapshot = tmp_path / "state.snapshot.json"
+    write_snapshot(snapshot, known)
+    stores: list[FailingStore] = []
+
+    async def opened() -> Opened:
+        store = FailingStore()
+        store.failures = [] if stores else ["before"]
+        stores.append(store)
+        return Opened(store, await store.begin(), False)
+
+    ledger = Ledger(1, opened, snapshot, lambda decision: None)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(ledger.run())
+        await eventually(lambda: ledger.world is not None and not ledger.world.frozen, "a store")
+        with pytest.raises(StoreError, match="closed"):
+            await stores[0].load()
+        assert (await stores[1].load()).records == known.records
+        task.cancel()
