@@ -73,6 +73,7 @@ class Latency:
     p50_ms: float
     p99_ms: float
     max_ms: float
+    load_busy: float  # how busy the cores of the load generator were, whatever ran on them
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,17 @@ def available_cores() -> frozenset[int]:
     return frozenset(os.sched_getaffinity(0))
 
 
+def busy_seconds(cores: frozenset[int]) -> float:
+    """Seconds since the start of the machine that these cores did not idle, from /proc/stat."""
+    total = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
+            user, nice, system, _, _, irq, soft, *_ = map(int, ticks)
+            total += user + nice + system + irq + soft
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def describe() -> str:
     """One line about the machine."""
     model = "unknown processor"

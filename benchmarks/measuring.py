@@ -5,14 +5,17 @@ proxy is always the first or always beside the same neighbour. Proxies that wait
 no CPU worth mentioning; they are up from the first round to the last.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import Latency, Sample
+from benchmarks.machine import busy_seconds
 from benchmarks.processes import BenchError
 from benchmarks.requests import request_set, write_set
 from benchmarks.stage import Stage
@@ -44,6 +47,7 @@ class Target:
     label: str
     proxy: str  # of STARTERS, or "backend" for none
     requests: Path
+    beside: str = ""  # a backend that is asked directly as often, see benchmarks/beside.py
 
 
 def request_file(stage: Stage, prefix: str, *, more_headers: bool = False) -> Path:
@@ -112,18 +116,22 @@ def at_rate(
 def at_rate_once(stage: Stage, settings: Settings, target: Target, rate: float) -> Latency:
     bare = target.proxy == "backend"
     port = stage.ports["legacy"] if bare else stage.proxy(target.proxy).port
-    done = subprocess.run(
-        [
-            *("taskset", "-c", ",".join(str(core) for core in sorted(stage.cores.load))),
-            *(sys.executable, "-m", "benchmarks.load", "--port", str(port)),
-            *("--rate", str(rate), "--seconds", str(settings.seconds)),
-            *("--warm-up", str(settings.warm_up_s)),
-            *("--connections", str(settings.connections), "--requests", str(target.requests)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=settings.seconds + settings.warm_up_s + 60,
-    )
+    whole_s = settings.seconds + settings.warm_up_s
+    with kept_busy(stage, target, rate, whole_s):
+        began, before = time.perf_counter(), busy_seconds(stage.cores.load)
+        done = subprocess.run(
+            [
+                *on_load_cores(stage, "benchmarks.load"),
+                *("--port", str(port), "--rate", str(rate), "--seconds", str(settings.seconds)),
+                *("--warm-up", str(settings.warm_up_s), "--requests", str(target.requests)),
+                *("--connections", str(settings.connections)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=whole_s + 60,
+        )
+        used = busy_seconds(stage.cores.load) - before
+        busy = used / (time.perf_counter() - began) / len(stage.cores.load)
     if done.returncode != 0:
         raise BenchError(f"the load generator failed: {done.stderr.strip()[-500:]}")
     figures = json.loads(done.stdout)
@@ -134,7 +142,40 @@ def at_rate_once(stage: Stage, settings: Settings, target: Target, rate: float) 
         figures["p50_ms"],
         figures["p99_ms"],
         figures["max_ms"],
+        busy,
     )
+
+
+@contextlib.contextmanager
+def kept_busy(stage: Stage, target: Target, rate: float, seconds: float) -> Iterator[None]:
+    """The target's second backend is asked directly meanwhile, if it says so."""
+    if not target.beside:
+        yield
+        return
+    asked = subprocess.Popen(
+        [
+            *on_load_cores(stage, "benchmarks.beside"),
+            *("--port", str(stage.ports[target.beside]), "--rate", str(rate)),
+            # A little longer than the load itself, which has to start as well; then it is ended.
+            *("--seconds", str(seconds + 30), "--requests", str(target.requests)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield
+        if asked.poll() is not None:
+            words = asked.stderr.read()[-500:] if asked.stderr else ""
+            raise BenchError(f"{target.beside} was not kept busy: {words}")
+    finally:
+        asked.kill()
+        asked.communicate()
+
+
+def on_load_cores(stage: Stage, module: str) -> list[str]:
+    """The beginning of a command that runs a module where the load generator runs."""
+    cores = ",".join(str(core) for core in sorted(stage.cores.load))
+    return ["taskset", "-c", cores, sys.executable, "-m", module]
 
 
 def rotated(targets: Sequence[Target], number: int) -> list[Target]:

@@ -15,7 +15,7 @@ def sample(requests: int, cpu_s: float, seconds: float = 1.0) -> Sample:
 
 
 def latency(p99_ms: float) -> Latency:
-    return Latency(1000, 1000, 0, p99_ms / 2, p99_ms, p99_ms * 2)
+    return Latency(1000, 1000, 0, p99_ms / 2, p99_ms, p99_ms * 2, 0.5)
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
