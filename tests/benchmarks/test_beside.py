@@ -16,7 +16,6 @@ async def test_a_backend_is_asked_as_often_as_was_said(tmp_path: Path) -> None:
             *("--rate", "400", "--seconds", "1", "--requests", str(tmp_path / "requests")),
         )
         assert await asyncio.wait_for(process.wait(), 30) == 0
-    # The last ones may still have been on their way when the asking ended.
     assert 200 <= len(server.heads) <= 401
     assert len(set(server.heads)) == 50
 
