@@ -7,42 +7,12 @@ import pytest
 from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import Shadow, Side
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Backend, Call, Handler, hanging, plain, replying, sending
+from tests.edge.writing import BOTH, TABLE, held, sides
+from tests.harness.backend import Call, Handler, hanging, replying, sending
 from tests.harness.snapshots import phase, route
 
-LEGACY, NEW = "legacy", "new"
-# Phase: (asked first, asked then, the side that misses the write).
-TABLE: dict[str, tuple[str, str | None, Side | None]] = {
-    "legacy-only": (LEGACY, None, Side.NEW),
-    "shadow-read": (LEGACY, None, Side.NEW),
-    "0%": (LEGACY, NEW, None),
-    "1%": (LEGACY, NEW, None),
-    "50%": (LEGACY, NEW, None),
-    "99%": (LEGACY, NEW, None),
-    "dual-write": (NEW, LEGACY, None),
-    "new-only": (NEW, None, Side.LEGACY),
-}
-BOTH = [name for name, row in TABLE.items() if row[1]]
 ACK_BOTH = ["1%", "50%", "99%"]
 WRITES = ["POST", "PUT", "PATCH", "DELETE", "X-OWN"]
-
-
-def sides(proxy: Proxy, name: str) -> tuple[Backend, Backend]:
-    """The backend that is asked first in that phase, and the other one."""
-    first = TABLE[name][0]
-    return (proxy.legacy, proxy.new) if first == LEGACY else (proxy.new, proxy.legacy)
-
-
-def held(gate: asyncio.Event) -> Handler:
-    """Answers reads at once and writes when the gate opens."""
-
-    async def handler(call: Call) -> None:
-        await call.read()
-        if call.method != "GET":
-            await gate.wait()
-        await plain(call)
-
-    return handler
 
 
 @pytest.mark.parametrize("method", WRITES)
