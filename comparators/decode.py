@@ -78,7 +78,7 @@ def decode_content(coding: str, body: bytes, most: int = MAX_BYTES) -> Decoded:
             continue
         undo = _CODINGS.get(name)
         if undo is None:
-            return Decoded(body, f"the content coding {name[:40]!r} is not known")
+            return Decoded(body, _not_known("content coding", name, name in _OTHER_CODINGS))
         try:
             data = undo(data, most)
         except _TooLargeError:
@@ -115,14 +115,23 @@ def _as(data: bytes, charset: str) -> Text:
     try:
         info = codecs.lookup(charset)
         if info.name not in _CHARSETS:
-            raise LookupError(charset)
+            return _as_bytes(data, _not_known("charset", info.name, True))
         return Text(data.decode(info.name), info.name)
     except LookupError:
-        problem = f"the charset {charset!r} is not known"
+        problem = _not_known("charset", charset, False)
     except (UnicodeError, ValueError) as error:
         where = getattr(error, "start", None)
         problem = f"not valid {charset}" + (f" at byte {where}" if where is not None else "")
+    return _as_bytes(data, problem)
+
+
+def _as_bytes(data: bytes, problem: str) -> Text:
     return Text(data.decode("latin-1"), "latin-1", problem)
+
+
+def _not_known(what: str, name: str, is_a_name: bool) -> str:
+    """Why it cannot be decoded. What is no name of one may be anything that a header can hold."""
+    return f"the {what} {name} is not known" if is_a_name else f"a {what} that is not known"
 
 
 class _TooLargeError(Exception):
@@ -210,6 +219,13 @@ def _zstd(data: bytes, most: int) -> bytes:
     raise ValueError(f"more than {MAX_MEMBERS} frames")
 
 
+# Registered, or in use, and not undone here.
+_OTHER_CODINGS: Final = frozenset(
+    (
+        *("compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi", "pack200-gzip"),
+        *("lz4", "lzma", "xz", "snappy", "bzip2"),
+    )
+)
 _CODINGS: Final[dict[str, Callable[[bytes, int], bytes]]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,

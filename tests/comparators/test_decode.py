@@ -32,7 +32,19 @@ def test_a_codec_that_is_none_of_the_web_is_not_known(charset: str) -> None:
     began = time.process_time()
     text = decode_text(f"text/plain; charset={charset}", b"a" * 900_000, content.TEXT)
     assert time.process_time() - began < 1.0  # punycode takes 25 seconds
-    assert (text.charset, text.problem) == ("latin-1", f"the charset {charset!r} is not known")
+    name = codecs.lookup(charset).name
+    assert (text.charset, text.problem) == ("latin-1", f"the charset {name} is not known")
+
+
+def test_what_is_no_name_of_a_coding_or_charset_is_not_repeated() -> None:
+    for coding, told in (
+        ("hunter2", "a content coding that is not known"),
+        ("gzip, hunter2", "a content coding that is not known"),
+        ("compress", "the content coding compress is not known"),
+    ):
+        assert decode_content(coding, b"x").problem == told
+    text = decode_text("text/plain; charset=hunter2", b"x", content.TEXT)
+    assert text.problem == "a charset that is not known"
 
 
 CHARSETS = (
