@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from comparators.canonical import canonical
 from comparators.named import named_spans
-from comparators.paths import Deep, JsonPath, Step, render
+from comparators.paths import Deep, JsonPath, render
 from comparators.secrets import HASHED, MARK, Span, is_secret_name, shape_spans
 
 MOST_SEARCHED: Final = 256 << 10  # characters, about a quarter of a second
@@ -28,6 +28,8 @@ _ESCAPED = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[0-9]+")
+# Of `{"sessions": {"f81d4fae7dec": ...}}`: no word that a field would have for a name.
+_OPAQUE_KEY = re.compile(r"(?=[^0-9]*+[0-9]).{6,}|.{33,}", re.DOTALL)
 _LINE = re.compile(r"[^\r\n]+")
 _PIECE = re.compile(r"[^\s][^\r\n]*")
 
@@ -88,6 +90,10 @@ class Hider:
             return value
         return MARK + blake2b(canonical(value), key=self._key, digest_size=6).hexdigest()
 
+    def key(self, key: str, *, is_below: bool) -> str:
+        """A key in a path. `is_below`: what is around it is a secret, so it may be one itself."""
+        return self.hashed(key) if is_below and _OPAQUE_KEY.fullmatch(key) else self.text(key)
+
     def markup(self, text: str) -> str:
         """Markup whose elements have been looked at: what is left in it."""
         return self._replaced(text, self._spans(text, elements=False))
@@ -102,7 +108,7 @@ class Hider:
 
     def rendered(self, steps: JsonPath) -> str:
         """A path into a body as it may be shown, of at most LONGEST_PATH characters."""
-        pieces = [showable(self._piece(step)) for step in steps]
+        pieces = [showable(piece) for piece in self._pieces(steps)]
         if sum(map(len, pieces)) < LONGEST_PATH:
             return "$" + "".join(pieces)
         pieces = [self.cut(piece, _LONGEST_PIECE) for piece in pieces]
@@ -160,9 +166,15 @@ class Hider:
             at = end
         return "".join((*pieces, text[at:]))
 
-    def _piece(self, step: Step) -> str:
-        is_key = isinstance(step, str) and not isinstance(step, Deep)
-        return render((self.text(step) if is_key else step,))[1:]  # type: ignore[arg-type]
+    def _pieces(self, steps: JsonPath) -> Iterator[str]:
+        is_below = False  # something that is secret as a whole
+        for step in steps:
+            if isinstance(step, str) and not isinstance(step, Deep):
+                key = self.key(step, is_below=is_below)
+                is_below = is_below or self.is_named(step)
+                yield render((key,))[1:]
+            else:
+                yield render((step,))[1:]
 
     def _digits(self, text: str) -> str:
         """Six digits that are the same for places that differ in numbers alone."""

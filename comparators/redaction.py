@@ -263,7 +263,12 @@ class Redactor(Hider):
         if steps is None:
             prefix, colon, name = path.partition(":")
             if colon and prefix in ("header", "cookie"):
-                return self.cut(showable(f"{prefix}:{self.text(name)}"), LONGEST_PATH)
+                shown = self.text(name)
+                cookie, dot, attribute = name.rpartition(".")
+                if dot and prefix == "cookie" and attribute not in _COOKIE_ATTRIBUTES:
+                    # What stands behind the first `;` may be the rest of a value.
+                    shown = f"{self.text(cookie)}.{self.key(attribute, is_below=True)}"
+                return self.cut(showable(f"{prefix}:{shown}"), LONGEST_PATH)
             return self.cut(showable(self.text(path)), LONGEST_PATH)
         return self.rendered(steps)
 

@@ -138,15 +138,19 @@ def signature(route: str, path: str, kind: str) -> str:
 
 
 def wildcarded(path: str) -> str:
-    """The path with array indices, and keys that look like ids, replaced by `*`.
+    """The path with array indices, and keys that look like ids or were redacted, replaced by `*`.
 
-    `$.items[3].price` is `$.items[*].price`; `$.users.42.name` is `$.users.*.name`. A path of
-    more than 300 characters, which only hostile keys make, is cut.
+    `$.items[3].price` is `$.items[*].price`; `$.users.42.name` is `$.users.*.name`, and so is
+    `$.users['redacted:0123456789ab'].name`. A path of more than 300 characters, which only hostile
+    keys make, is cut.
     """
-    general = _INDEX.sub("[*]", _ID_KEY.sub(".*", path))
+    general = _INDEX.sub("[*]", _ID_KEY.sub(".*", _REDACTED_KEY.sub(".*", path)))
     return general if len(general) <= _PATH_CHARACTERS else general[: _PATH_CHARACTERS - 1] + "…"
 
 
 _PATH_CHARACTERS = 300
 _INDEX = re.compile(r"\[\d+\]")
+_REDACTED_KEY = re.compile(
+    r"\['(?:[^'\\]|\\.)*?redacted:[0-9a-f]{12}(?:[^'\\]|\\.)*+'\]", re.DOTALL
+)
 _ID_KEY = re.compile(r"\.(?:\d+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?=[.\[]|$)")
