@@ -46,6 +46,12 @@ _SECOND_WORDS: Final = frozenset(
         "answer",
         "license",
         "phrase",
+        "no",
+        "word",
+        "passe",
+        "fiscale",
+        "url",
+        "link",
     )
 )
 _OPENS = re.compile(rf"(?P<prefix>[bBrRuUfF]{{1,2}}|[A-Za-z_.]{{0,16}}\()?(?P<quote>{_QUOTE})")

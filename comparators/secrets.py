@@ -13,6 +13,7 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias
+from unicodedata import category, normalize
 
 from comparators.numbers import number_spans
 
@@ -27,7 +28,12 @@ _WORDS: Final = frozenset(
         *("token", "tokens", "jwt", "jwts", "authorization", "authentication", "bearer", "cookie"),
         *("cookies", "session", "sessions", "sid", "csrf", "xsrf", "credential", "credentials"),
         *("ssn", "iban", "cvv", "cvc", "otp", "totp", "pin", "pins", "pan", "nino", "dni", "nir"),
-        *("passport", "passports", "passwort", "kennwort", "senha"),
+        *("passport", "passports", "psk", "mnemonic", "otpauth", "masterauth", "requirepass"),
+        # The same in other languages, without their accents.
+        *("passwort", "kennwort", "senha", "contrasena", "contrasenas", "contrasenya", "mdp"),
+        *("motdepasse", "wachtwoord", "losenord", "passord", "kodeord", "adgangskode", "salasana"),
+        *("heslo", "haslo", "jelszo", "parola", "sifre", "lozinka", "geslo"),
+        *("bsn", "cpf", "svnr", "pesel", "personnummer", "aadhaar", "curp"),
     )
 )
 # Two words that name a secret together; the last one in the plural too.
@@ -42,7 +48,23 @@ _PAIRS: Final = frozenset(
         *("drivers license", "driving licence", "bank account", "routing number", "sort code"),
         *("mfa code", "auth code", "recovery code", "backup code", "verification code"),
         *("security code", "login code", "reset code", "security answer", "oauth verifier"),
-        *("code verifier", "connection string", "x auth"),
+        *("code verifier", "connection string", "x auth", "de passe", "webhook url", "magic link"),
+        *("account no", "card no", "passport no", "license no", "licence no", "insurance number"),
+        *("nhs number", "steuer id", "codice fiscale", "seed phrase", "recovery phrase"),
+        *("recovery key", "unlock key", "app key", "consumer key", "subscription key", "wifi key"),
+        *("aes key", "rsa key", "enc key", "pre shared", "key material", "invite code"),
+        *(
+            "db pass",
+            "user pass",
+            "admin pass",
+            "root pass",
+            "smtp pass",
+            "mail pass",
+            "email pass",
+        ),
+        *("ftp pass", "ldap pass", "bind pass", "redis pass", "mysql pass", "pg pass", "key pass"),
+        *("store pass", "new pass", "old pass", "confirm pass", "login pass", "auth pass"),
+        *("db pw", "user pw", "admin pw", "root pw", "bind pw", "new pw", "old pw"),
     )
 )
 # Names as a whole: as one word among others, these say something else.
@@ -52,10 +74,22 @@ _GLUED = re.compile(
     r"password|passwd|passphrase|passcode|(?:api|access|private|secret|encryption|signing)keys?"
     r"|(?:secret|token|credential)s?$|(?:session|auth|master|shared|hmac|ssh|ssl)keys?$|setcookies?$"
     r"|cardnumber|creditcard|debitcard|ccnumber|accountnumber|bankaccount|passportnumber"
-    r"|(?:tax|national)ids?$|sessid$|sessionids?$|socialsecurity"
+    r"|(?:tax|national|steuer)ids?$|(?:auth|mfa|recovery|verification)codes?$"
+    r"|(?:root|bind|user|db)(?:pw|pass)$|sessid$|sessionids?$|socialsecurity"
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LONGEST_NAME: Final = 200
+# In scripts without the letters A to Z (Russian, Chinese, Japanese, Korean); anywhere in a name.
+_OTHER_SCRIPTS = re.compile(
+    "\u043f\u0430\u0440\u043e\u043b|\u5bc6[\u7801\u78bc\u94a5\u9470]|\u53e3\u4ee4"
+    "|\u30d1\u30b9\u30ef\u30fc\u30c9|\u6697\u8a3c\u756a\u53f7"
+    "|\ube44\ubc00\ubc88\ud638|\uc554\ud638"
+)
+# Letters that look like those of names and are others, and those with a stroke through them.
+_LOOK_ALIKE: Final = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458\u043a\u0442\u043c\u0501\u051b\u03bf\u03b1\u03c1\u03b9\u03ba\u03bd\u0142\u00f8\u0131",
+    "aeopcyxisjktmdqoapikvloi",
+)
 
 _SHAPES = re.compile(
     r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
@@ -90,6 +124,10 @@ def is_secret_name(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_secret_name(name: str) -> bool:
+    if not name.isascii():
+        if _OTHER_SCRIPTS.search(normalize("NFKC", name).lower()):
+            return True
+        name = _plain_letters(name)
     words = [word.lower() for word in _WORD.findall(name)]
     whole = "".join(words)
     if not _WORDS.isdisjoint(words) or whole in _WORDS or whole in _WHOLE:
@@ -100,6 +138,14 @@ def _is_secret_name(name: str) -> bool:
     return any(
         f"{one} {other}" in _PAIRS or f"{one} {other[:-1]}" in _PAIRS for one, other in pairs
     )
+
+
+def _plain_letters(name: str) -> str:
+    """The name as it is meant to be read: without accents, and with letters for look-alikes."""
+    plain = "".join(
+        letter for letter in normalize("NFKD", name) if category(letter) not in ("Mn", "Cf")
+    )
+    return plain.translate(_LOOK_ALIKE)
 
 
 def shape_spans(text: str) -> list[Span]:

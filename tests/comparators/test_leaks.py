@@ -174,12 +174,39 @@ SECRET_NAMES = (
     *("passwordhash", "csrfmiddlewaretoken", "auth", "mfa_code", "encryptionKey", "taxid"),
     *("passport", "passportNumber", "bearertoken", "sessionkey", "recovery_code", "backupCodes"),
     *("securityAnswer", "api_keys", "private-keys", "apikeyv2", "bankAccount", "pass", "ccNumber"),
+    *("DB_PASS", "smtpPass", "root_pw", "rootpw", "requirepass", "accountNo", "card_no", "cpf"),
+    *("consumer_key", "preSharedKey", "seedPhrase", "authcode", "steuerId", "webhook_url", "psk"),
+    # In other languages and letters, and in letters that look like these.
+    *(
+        "mot de passe",
+        "contrase\u00f1a",
+        "Contrase\u00f1aNueva",
+        "has\u0142o",
+        "\u015fifre",
+        "wachtwoord",
+    ),
+    *(
+        "\u043f\u0430\u0440\u043e\u043b\u044c",
+        "\u5bc6\u7801",
+        "\u65b0\u5bc6\u78bc",
+        "\u30d1\u30b9\u30ef\u30fc\u30c9",
+        "\ube44\ubc00\ubc88\ud638",
+    ),
+    *(
+        "p\u0430ssword",
+        "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44",
+        "passw\u00f6rd",
+        "pass\u200bword",
+        "t\u03bfken",
+    ),
     *("x-auth-user", "connectionString", "code_verifier", "JWTs", "x" * 500 + "_password"),
 )
 PLAIN_NAMES = (
     *("author", "authority", "tokenizer", "tokenized", "passage", "passenger", "bypass", "compass"),
     *("passRate", "pinned", "shipping", "order_number", "keyboard", "monkey", "sortKey", "keynote"),
     *("primary_key", "statusCode", "country_code", "possession", "obsession", "secretary", "x"),
+    *("season_pass", "boarding pass", "cardNote", "appKeyboard", "word"),
+    *("\u043f\u0430\u0440\u043a", "\u5bc6\u5ea6", "caf\u00e9", "na\u00efve", "\u03b1\u03b2\u03b3"),
     *("cardinal", "discard", "accounting", "account", "license", "signatureless", "spinner"),
 )
 
