@@ -13,12 +13,12 @@ from proxy.edge.trials import error_trial
 
 if TYPE_CHECKING:
     from proxy.edge.exchange import Exchange
-    from proxy.edge.relay import Relay
+    from proxy.edge.replying import Replying
 
 _NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
 
 
-def observe_alone(relay: "Relay", answering: "Exchange", judged: bool) -> None:
+def observe_alone(relay: "Replying", answering: "Exchange", judged: bool) -> None:
     """Tell of the exchange that was the answer, and of the one that had failed before it.
 
     Where it is `judged`, count what it says of new.
@@ -61,7 +61,7 @@ def observe_alone(relay: "Relay", answering: "Exchange", judged: bool) -> None:
     )
 
 
-def _count_trial(relay: "Relay", answering: "Exchange", first: "Exchange | None") -> None:
+def _count_trial(relay: "Replying", answering: "Exchange", first: "Exchange | None") -> None:
     """New was asked, and legacy only if new had failed."""
     new = answering if answering.side is Side.NEW else first
     if new is None or new.side is not Side.NEW:
