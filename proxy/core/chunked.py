@@ -11,15 +11,6 @@ from proxy.core.message import parse_field_lines
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _MAX_SIZE_LINE_BYTES: Final = 4096
-# Fields that must not come after the body, since they decide its framing or routing (RFC 9110
-# §6.5.1); a recipient drops them.
-_FORBIDDEN_TRAILERS: Final = frozenset(
-    b"content-length transfer-encoding host connection keep-alive te trailer upgrade expect "
-    b"authorization cookie set-cookie content-encoding content-type content-range "
-    b"proxy-authorization proxy-connection via banyan-role forwarded x-forwarded-for "
-    b"x-forwarded-proto x-forwarded-host x-request-id traceparent http2-settings".split()
-)
-
 _SIZE: Final = 0
 _DATA: Final = 1
 _DATA_END: Final = 2
@@ -35,7 +26,7 @@ class ChunkedDecoder:
     """Decodes one chunked body fed piece by piece.
 
     `done` turns true at the end; then `rest` has the bytes behind it and `trailers` the trailer
-    lines (forbidden ones dropped), each ended by CRLF.
+    lines, each ended by CRLF. Which of them may be sent on is said by `forwarding`.
     """
 
     __slots__ = (
@@ -132,7 +123,7 @@ class ChunkedDecoder:
             lines = data[at : end + 2]
             if len(lines) > self._max_trailer_bytes or not parse_field_lines(lines):
                 raise ChunkedError("the trailers are not valid header lines")
-            self.trailers = _allowed_trailers(lines)
+            self.trailers = lines
             end += 2
         self.rest = data[end + 2 :]
         self._state = _DONE
@@ -148,11 +139,3 @@ def chunk(piece: bytes) -> bytes:
 def last_chunk(trailers: bytes = b"") -> bytes:
     """The end of a chunked body."""
     return b"0\r\n" + trailers + b"\r\n"
-
-
-def _allowed_trailers(lines: bytes) -> bytes:
-    kept = []
-    for line in lines.split(b"\r\n")[:-1]:
-        if line.partition(b":")[0].lower() not in _FORBIDDEN_TRAILERS:
-            kept.append(line + b"\r\n")
-    return b"".join(kept)

@@ -31,6 +31,18 @@ _NOT_CONNECTION_NAMED: Final = frozenset(
 )
 _CONNECTION_OPTIONS: Final = frozenset((b"close",))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+# What has to be known before the content is, and so may not stand behind it (RFC 9110 §6.5.1):
+# framing, routing, authentication, request modifiers, response controls, the content's format.
+_NO_TRAILERS: Final = (
+    _HOP_BY_HOP
+    | _NOT_CONNECTION_NAMED
+    | frozenset(
+        b"trailer tracestate expect set-cookie www-authenticate content-encoding content-type "
+        b"content-range content-location cache-control max-forwards pragma range age date expires "
+        b"location retry-after vary warning".split()
+    )
+)
+_CONDITIONS: Final = b"if-"
 # What a proxy in front says of the client and its request: of a stranger it is a claim.
 _SAID_BY_PROXIES: Final = (
     b"x-forwarded-",
@@ -203,6 +215,33 @@ def request_lines(
         out.append(b"TE: trailers\r\nConnection: TE\r\n")
     out.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (id_, trace.header))
     return b"".join(out)
+
+
+def trailer_lines(
+    lines: bytes, head: RequestHead | ResponseHead, strip: bytes | None = None
+) -> bytes:
+    """Those trailer lines, each ended by CRLF, that are sent on behind the body of this head.
+
+    Whoever joins trailers to the headers would take them for those: what is removed from headers,
+    written by ourselves or believed of proxies alone goes, whoever the peer is. `strip` as in
+    `request_lines`.
+    """
+    named = set(list_members(head.special.get(b"connection", b"")))
+    if strip is not None:
+        named.add(strip)
+    is_request = isinstance(head, RequestHead)
+    kept = []
+    for line in _find_lines(lines):
+        name = line[1].lower()
+        if (
+            name in _NO_TRAILERS
+            or name in named
+            or name.startswith(_CONDITIONS)
+            or (is_request and (name.startswith(_SAID_BY_PROXIES) or b"_" in name))
+        ):
+            continue
+        kept.append(line[0])
+    return b"".join(kept)
 
 
 def header_values(raw: bytes, lower: bytes, name: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ answer itself, and what is kept until the end, is `replying`.
 from typing import Final
 
 from proxy.core.chunked import chunk
-from proxy.core.forwarding import interim_bytes, is_event_stream, loops
+from proxy.core.forwarding import interim_bytes, is_event_stream, loops, trailer_lines
 from proxy.core.message import CHUNKED, Refusal, ResponseHead
 from proxy.core.model import Failure, FailureKind, Side
 from proxy.core.planning import under_maintenance
@@ -86,6 +86,8 @@ class Relay(Replying):
 
     def on_body_end(self, trailers: bytes) -> None:
         """The request's body is complete."""
+        if trailers:
+            trailers = trailer_lines(trailers, self.request.head, self.service.override_header)
         self.trailers = trailers
         if self.awaiting_body:
             self.awaiting_body = False

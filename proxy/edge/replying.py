@@ -7,7 +7,7 @@ span both stand there.
 from typing import TYPE_CHECKING
 
 from proxy.core.chunked import last_chunk
-from proxy.core.forwarding import response_bytes
+from proxy.core.forwarding import response_bytes, trailer_lines
 from proxy.core.message import CHUNKED, UNTIL_CLOSE, Refusal, ResponseHead
 from proxy.edge.alone import observe_alone
 from proxy.edge.body import KeptBody
@@ -89,6 +89,9 @@ class Replying(Timed):
         out = self.out
         self.out = b""
         if self.out_framing == CHUNKED:
+            answering = self.answering
+            if trailers and answering is not None and answering.head is not None:
+                trailers = trailer_lines(trailers, answering.head)
             out += last_chunk(trailers)
         if out:
             self.write(out)

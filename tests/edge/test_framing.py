@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from proxy.core.model import Backend as BackendSettings
+from proxy.core.model import Override
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call, sending
 from tests.harness.snapshots import route
@@ -118,6 +119,40 @@ async def test_response_trailers_reach_the_client(proxy: Proxy) -> None:
         assert response.body == b"abc"
         assert response.trailers == [(b"X-Sum", b"42")]
         assert proxy.legacy.calls[0].header("te") == b"trailers"
+
+
+CLAIMS = (
+    b"X-Real-IP: 6.6.6.6\r\nX-Forwarded-Port: 1\r\nX_Forwarded_For: 6.6.6.6\r\nX-Hop: 1\r\n"
+    b"Side: new\r\nX-Sum: 42\r\nCookie: a=b\r\n"
+)
+
+
+@pytest.mark.parametrize("phase", ["legacy-only", "shadow-read", "dual-write"])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_what_is_removed_from_headers_does_not_pass_as_a_trailer(
+    proxy: Proxy, phase: str, method: bytes
+) -> None:
+    """A backend that joins trailers to the headers would have believed them."""
+    await proxy.serve(route("/*", phase, override=Override("Side", ("10.0.0.0/8",))))
+    async with await proxy.connect() as client:
+        response = await client.ask(
+            method + b" / HTTP/1.1\r\nHost: a\r\nConnection: X-Hop\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n" + CLAIMS + b"\r\n"
+        )
+        assert response.status == 200
+    both = phase == "dual-write" or (phase == "shadow-read" and method == b"GET")
+    for backend in (proxy.legacy, proxy.new) if both else (proxy.legacy,):
+        assert (await backend.complete()).trailers == [(b"X-Sum", b"42")]
+
+
+async def test_what_is_removed_from_an_answer_does_not_pass_as_a_trailer(proxy: Proxy) -> None:
+    proxy.legacy.handler = sending(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
+        b"3\r\nabc\r\n0\r\nX-Hop: 1\r\nProxy-Authenticate: x\r\nLocation: /x\r\nX-Sum: 42\r\n\r\n"
+    )
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        assert (await client.get("/", "TE: trailers")).trailers == [(b"X-Sum", b"42")]
 
 
 async def test_response_trailers_are_dropped_for_an_http_1_0_client(proxy: Proxy) -> None:
