@@ -1,9 +1,7 @@
 """One client connection: heads in, one request at a time, answers out in order.
 
 Pipelined requests wait in the buffer until the answer before them is complete; what does not fit
-waits in the kernel. What is refused closes the connection behind its answer, the framing being
-lost or the body unread: the answer is flushed, our half closed, and the rest read and thrown away
-for a short while, since a reset would take the answer with it.
+waits in the kernel. What goes out, and how the connection ends, is `sending`.
 """
 
 import asyncio
@@ -12,29 +10,21 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.core.forwarding import Peer
 from proxy.core.message import Refusal, RequestHead, parse_request_head
 from proxy.edge.answers import problem
-from proxy.edge.backend import reset_on_close
 from proxy.edge.body import BodyReader
-from proxy.edge.outbox import Outgoing
 from proxy.edge.reception import head_too_large, partial_refusal, receive
 from proxy.edge.relay import Relay
+from proxy.edge.sending import BODY, CLOSED, HEAD, LINGER, TUNNEL, WAIT, Sending
 
 if TYPE_CHECKING:
     from proxy.edge.context import Edge
 
-_HEAD: Final = 0
-_BODY: Final = 1
-_WAIT: Final = 2
-_LINGER: Final = 3
-_TUNNEL: Final = 4
-_CLOSED: Final = 5
 MAX_PIPELINED_BYTES: Final = 64 << 10
 WRITE_HIGH_BYTES: Final = 128 << 10
 WRITE_LOW_BYTES: Final = 32 << 10
-LINGER_S: Final = 2.0
 UNHEARD_S: Final = 1.0
 
 
-class ClientConnection(Outgoing):
+class ClientConnection(Sending):
     """The server side of the data plane."""
 
     __slots__ = (
@@ -42,31 +32,19 @@ class ClientConnection(Outgoing):
         "at",
         "body",
         "buffer",
-        "edge",
-        "eof",
         "head_begun",
         "peer",
-        "reading_paused",
         "relay",
-        "stalled_at",
-        "state",
-        "writing_paused",
     )
 
     def __init__(self, edge: "Edge") -> None:
-        super().__init__()
-        self.edge = edge
-        self.state = _HEAD
+        super().__init__(edge)
         self.buffer = b""  # not taken yet: the bytes from `at` on
         self.at = 0  # that they are cut off only now and then keeps long pipelines linear
         self.relay: Relay | None = None
         self.body: BodyReader | None = None  # of the request whose body is being read
-        self.eof = False
         self.head_begun = False  # part of a head is here, and its deadline runs
         self.advancing = False
-        self.reading_paused = False
-        self.writing_paused = False
-        self.stalled_at = -1  # bytes unsent when the write deadline was last looked at
         self.peer: Peer | None = None
 
     # asyncio.Protocol, without its base class: a compiled class cannot have an interpreted base
@@ -91,7 +69,7 @@ class ClientConnection(Outgoing):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
-        if state == _HEAD:
+        if state == HEAD:
             if self.buffer:
                 data = self._take_buffer() + data
             end = self._take_head(data, 0)
@@ -99,32 +77,32 @@ class ClientConnection(Outgoing):
                 self.buffer = data
             elif end < len(data):
                 self._advance(data, end)
-            elif self.eof and self.state == _HEAD:
+            elif self.eof and self.state == HEAD:
                 self.close()
-        elif state == _BODY:
+        elif state == BODY:
             self._advance(data, 0)
-        elif state == _WAIT:
+        elif state == WAIT:
             self.buffer = self._take_buffer() + data
             if len(self.buffer) > MAX_PIPELINED_BYTES:
                 self.pause_reading()
-        elif state == _TUNNEL and self.relay is not None and self.relay.tunnel is not None:
+        elif state == TUNNEL and self.relay is not None and self.relay.tunnel is not None:
             self.relay.tunnel.from_client(data)
 
     def eof_received(self) -> bool:
         self.eof = True
         state = self.state
-        if state == _TUNNEL and self.relay is not None and self.relay.tunnel is not None:
+        if state == TUNNEL and self.relay is not None and self.relay.tunnel is not None:
             self.relay.tunnel.client_eof()
-        elif state in (_HEAD, _LINGER):
+        elif state in (HEAD, LINGER):
             self.close()
-        elif state == _BODY and (self.edge.is_tls or not self._answer_comes()):
+        elif state == BODY and (self.edge.is_tls or not self._answer_comes()):
             # The body can no longer become whole.
             self.abort()
         # Half-closed clients get their answer; with TLS there is no half-closing.
-        return not self.edge.is_tls and state != _CLOSED
+        return not self.edge.is_tls and state != CLOSED
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.state = _CLOSED
+        self.state = CLOSED
         self.unsent = b""
         edge = self.edge
         edge.wheel.forget(self)
@@ -140,36 +118,25 @@ class ClientConnection(Outgoing):
         self.writing_paused = True
         if self.relay is not None:
             self.relay.client_paused()
-        elif self.state == _HEAD and not self.eof:
+        elif self.state == HEAD and not self.eof:
             self.pause_reading()
-        self.stalled_at = -1
-        self.edge.wheel.set(self, self.edge.limits.body_idle_s)
+        self.await_taking()
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        if self.state == _WAIT or self.state == _TUNNEL:
+        if self.state == WAIT or self.state == TUNNEL:
             self.deadline = 0.0
         if self.relay is not None:
             self.relay.client_resumed()
-        elif self.state == _HEAD:
+        elif self.state == HEAD:
             self._go_on()
 
     def on_deadline(self) -> None:
         edge = self.edge
         state = self.state
-        is_over = state in (_LINGER, _CLOSED)
-        if self.writing_paused or is_over:
-            unsent = self.transport.get_write_buffer_size()
-            if is_over and not unsent:
-                # What the kernel still has it goes on sending; a reset would throw that away.
-                self.transport.abort()
-            elif unsent == self.stalled_at:
-                edge.tallies.refuse("client_stalled")
-                self.abort()
-            else:
-                self.stalled_at = unsent
-                edge.wheel.set(self, edge.limits.body_idle_s)
-        elif state == _HEAD:
+        if self.writing_paused or state in (LINGER, CLOSED):
+            self.look_at_unsent()
+        elif state == HEAD:
             if self.head_begun:
                 edge.tallies.refuse("header_timeout")
                 self._answer_and_close(
@@ -177,7 +144,7 @@ class ClientConnection(Outgoing):
                 )
             else:
                 self.close()
-        elif state == _BODY:
+        elif state == BODY:
             if self.reading_paused or self._answer_comes():
                 # We made it wait, or an early answer did (RFC 9112 §9.5): the backend's time runs.
                 edge.wheel.set(self, edge.limits.body_idle_s)
@@ -189,42 +156,30 @@ class ClientConnection(Outgoing):
 
     # What relays ask for
 
-    def write(self, data: bytes) -> None:
-        """Send to the client; what comes after the end is dropped."""
-        if self.state != _CLOSED:
-            if self.unsent:
-                self.send_unsent()
-            self.transport.write(data)
-
-    def write_whole(self, data: bytes) -> None:
-        """Send a whole answer, with those to others at the end of the loop's turn."""
-        if self.state != _CLOSED:
-            self.edge.outbox.add(self, data)
-
     def pause_reading(self) -> None:
-        if not self.reading_paused and self.state != _CLOSED:
+        if not self.reading_paused and self.state != CLOSED:
             self.reading_paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on, unless more waits already than need be."""
         is_full = len(self.buffer) - self.at > MAX_PIPELINED_BYTES
-        if self.reading_paused and not is_full and self.state != _CLOSED:
+        if self.reading_paused and not is_full and self.state != CLOSED:
             self.reading_paused = False
             self.transport.resume_reading()
-            if self.state == _BODY:
+            if self.state == BODY:
                 self.edge.wheel.set(self, self.edge.limits.body_idle_s)
 
     def answered(self, keep_alive: bool) -> None:
         """The answer is complete: on to the next request, or to the end."""
         self.relay = None
         state = self.state
-        if state == _CLOSED:
+        if state == CLOSED:
             return
-        if not keep_alive or state == _BODY or self.edge.draining:
+        if not keep_alive or state == BODY or self.edge.draining:
             self.finish()
             return
-        self.state = _HEAD
+        self.state = HEAD
         if not self.writing_paused:
             self._go_on()
         elif not self.eof:
@@ -249,70 +204,36 @@ class ClientConnection(Outgoing):
 
     def body_is_read(self) -> bool:
         """Whether the whole request has been read, so that another may follow."""
-        return self.state != _BODY
+        return self.state != BODY
 
     def _answer_comes(self) -> bool:
         """Whether the answer has begun before the body is whole, and goes on."""
         answering = self.relay.answering if self.relay is not None else None
         return answering is not None and answering.comes()
 
-    def end_half(self) -> None:
-        """The backend of a tunnel has said all it will."""
-        if self.state != _CLOSED:
-            if self.edge.is_tls:
-                self.close()
-            else:
-                self.transport.write_eof()
-
     def enter_tunnel(self) -> bytes:
         """Become a tunnel; returns what the client has sent ahead."""
-        self.state = _TUNNEL
+        self.state = TUNNEL
         self.deadline = 0.0
         data = self._take_buffer()
         self.resume_reading()
         return data
 
     def finish(self) -> None:
-        """Close behind what was written, without losing it to a reset."""
+        """Close behind what was written; what is still here of the client's is dropped."""
         self.buffer = b""
         self.at = 0
-        if self.state == _CLOSED:
-            return
-        if self.eof or self.edge.is_tls:
-            self.close()
-            return
-        self.state = _LINGER
-        self.resume_reading()
-        self.send_unsent()
-        self.transport.write_eof()
-        self.stalled_at = -1
-        self.edge.wheel.set(self, LINGER_S)
+        super().finish()
 
     def drain(self) -> None:
         """The worker stops: go now where no request is under way or has begun."""
         waits = self.buffer and (self.head_begun or self.writing_paused)  # else an empty line
-        if self.state == _HEAD and not waits and self.relay is None:
+        if self.state == HEAD and not waits and self.relay is None:
             if self.peer is None:
                 # Accepted and not heard yet: its request may stand unread in the socket.
                 self.edge.wheel.set(self, UNHEARD_S)
             else:
                 self.close()
-
-    def close(self) -> None:
-        if self.state != _CLOSED:
-            self.state = _CLOSED
-            self.send_unsent()
-            self.transport.close()
-            if self.transport.get_write_buffer_size():
-                # A peer that takes nothing more would keep the transport open for ever.
-                self.stalled_at = -1
-                self.edge.wheel.set(self, LINGER_S)
-
-    def abort(self) -> None:
-        """Cut the connection: a torn answer must not look like a whole one."""
-        self.unsent = b""
-        reset_on_close(self.transport)
-        self.transport.abort()
 
     def refuse(self, refusal: Refusal) -> None:
         """Refuse what came before it had a route."""
@@ -335,12 +256,12 @@ class ClientConnection(Outgoing):
         try:
             while at < size:
                 state = self.state
-                if state == _HEAD and not self.writing_paused:
+                if state == HEAD and not self.writing_paused:
                     end = self._take_head(data, at)
                     if end < 0:
                         break
                     at = end
-                elif state == _BODY:
+                elif state == BODY:
                     # In pieces: what stands behind a body is copied with it.
                     piece = data[at : at + MAX_PIPELINED_BYTES] if at else data
                     at += len(piece) - len(self._take_body(piece))
@@ -349,18 +270,18 @@ class ClientConnection(Outgoing):
         finally:
             self.advancing = False
         state = self.state
-        if state != _WAIT and state != _HEAD:
+        if state != WAIT and state != HEAD:
             return
         if end >= 0 and size - at > MAX_PIPELINED_BYTES:
             self.pause_reading()
-        elif self.reading_paused and not (state == _HEAD and self.writing_paused):
+        elif self.reading_paused and not (state == HEAD and self.writing_paused):
             self.resume_reading()
         if end < 0:
             self.buffer = data[at:]
         elif at < size:
             self.buffer = data
             self.at = at
-        if self.eof and state == _HEAD and not self.writing_paused:
+        if self.eof and state == HEAD and not self.writing_paused:
             self.close()
 
     def _take_head(self, data: bytes, at: int) -> int:
@@ -376,7 +297,7 @@ class ClientConnection(Outgoing):
                 return -1
         if end < 4:
             self._check_partial(data[at:])
-            return size if self.state != _HEAD else -1
+            return size if self.state != HEAD else -1
         if end - at > limits.header_bytes:
             self.refuse(head_too_large(data[at:], limits.header_bytes))
             return size
@@ -392,7 +313,7 @@ class ClientConnection(Outgoing):
         if framing == 0:
             self._body_done()
         else:
-            self.state = _BODY
+            self.state = BODY
             self.body = BodyReader(framing, limits.request_body_bytes, limits.header_bytes)
             self.edge.wheel.set(self, limits.body_idle_s)
             if self.reading_paused:
@@ -436,13 +357,13 @@ class ClientConnection(Outgoing):
         return reader.rest
 
     def _body_done(self) -> None:
-        self.state = _WAIT
+        self.state = WAIT
         self.body = None
         if not self.writing_paused:
             self.deadline = 0.0
 
     def _answer_and_close(self, refusal: Refusal) -> None:
-        self.state = _WAIT
+        self.state = WAIT
         number = b"%032x" % self.edge.bits(128)
         now = self.edge.date.now()
         status, code, text = refusal.status, refusal.code, refusal.text
