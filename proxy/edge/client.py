@@ -95,9 +95,8 @@ class ClientConnection(Sending):
             self.relay.tunnel.client_eof()
         elif state in (HEAD, LINGER):
             self.close()
-        elif state == BODY and (self.edge.is_tls or not self._answer_comes()):
-            # The body can no longer become whole.
-            self.abort()
+        elif state == BODY:
+            self._end_body()
         # Half-closed clients get their answer; with TLS there is no half-closing.
         return not self.edge.is_tls and state != CLOSED
 
@@ -149,10 +148,7 @@ class ClientConnection(Sending):
                 # We made it wait, or an early answer did (RFC 9112 §9.5): the backend's time runs.
                 edge.wheel.set(self, edge.limits.body_idle_s)
                 return
-            edge.tallies.refuse("body_timeout")
-            refusal = Refusal(408, "body_timeout", "the request body stopped arriving")
-            if self.relay is None or not self.relay.refuse_body(refusal):
-                self.abort()
+            self._refuse_body(Refusal(408, "body_timeout", "the request body stopped arriving"))
 
     # What relays ask for
 
@@ -270,6 +266,9 @@ class ClientConnection(Sending):
         finally:
             self.advancing = False
         state = self.state
+        if state == BODY and self.eof:
+            # It has said so long ago: what was pipelined ends in the middle of a body.
+            self._end_body()
         if state != WAIT and state != HEAD:
             return
         if end >= 0 and size - at > MAX_PIPELINED_BYTES:
@@ -339,9 +338,7 @@ class ClientConnection(Sending):
         edge = self.edge
         body = reader.feed(data)
         if type(body) is Refusal:
-            edge.tallies.refuse(body.code)
-            if not relay.refuse_body(body):
-                self.abort()
+            self._refuse_body(body)
             return b""
         if not reader.done:
             if body:
@@ -355,6 +352,19 @@ class ClientConnection(Sending):
         if self.relay is relay:
             relay.on_body_end(reader.trailers)
         return reader.rest
+
+    def _end_body(self) -> None:
+        """The client has said all it will, and the body is not whole: it never will be.
+
+        It is told so, for it may have closed its half alone; an early answer goes on.
+        """
+        if self.edge.is_tls or not self._answer_comes():
+            self._refuse_body(Refusal(400, "body_cut", "the request body ends before its end"))
+
+    def _refuse_body(self, refusal: Refusal) -> None:
+        self.edge.tallies.refuse(refusal.code)
+        if self.relay is None or not self.relay.refuse_body(refusal):
+            self.abort()
 
     def _body_done(self) -> None:
         self.state = WAIT

@@ -202,6 +202,13 @@ class WriteRelay(Relay):
             self._release_answer()
             self.end_if_done()
 
+    def refuse_body(self, refusal: Refusal) -> bool:
+        is_torn = self.answering is not None and self.streaming
+        refused = super().refuse_body(refusal)
+        if is_torn and refused:
+            self.service.live.tally.event("write_torn")
+        return refused
+
     def client_left(self) -> None:
         """A write that began whole goes on; one that is still arriving cannot be saved."""
         self.holding = None

@@ -6,7 +6,8 @@ import pytest
 
 from proxy.core.model import Limits
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Call, sending
+from tests.edge.test_smuggling import check_problem
+from tests.harness.backend import Call, plain, sending
 from tests.harness.snapshots import route
 from tests.harness.waiting import soon
 
@@ -168,9 +169,55 @@ async def test_a_client_that_stops_in_the_middle_of_its_body_tears_the_exchange(
         )
         await proxy.legacy.called()
         client.half_close()
-        await client.ended()
+        check_problem(await client.response(), 400)
+        assert await client.ended()
     await proxy.legacy.changes.until(lambda: proxy.legacy.calls[0].failed, "the torn request")
     assert not proxy.legacy.calls[0].complete
+    await proxy.reported(lambda totals: totals.events["/*|write_torn"] == 1)
+
+
+PARTS = {
+    "streams": b"Content-Length: 300000\r\n\r\nabc",
+    "is awaited": b"Content-Length: 5\r\n\r\nabc",
+    "is not there": b"Content-Length: 5\r\n\r\n",
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("phase", ["legacy-only", "dual-write"])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_half_closed_pipeline_that_ends_in_a_body_is_over_at_once(
+    proxy: Proxy, method: bytes, phase: str, part: str
+) -> None:
+    """The rest of the body was waited for, as long as a client may pause."""
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        if call.target == "/first":
+            await go.wait()
+        await plain(call)
+
+    proxy.legacy.handler = proxy.new.handler = handler
+    await proxy.worker.forget_refusals()
+    await proxy.serve(route("/*", phase), limits=Limits(body_idle_s=60))
+    first = proxy.new if phase == "dual-write" else proxy.legacy
+    async with await proxy.connect() as client:
+        client.write(
+            b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n"
+            + method + b" /second HTTP/1.1\r\nHost: a\r\n" + PARTS[part]
+        )  # fmt: skip
+        client.half_close()
+        await first.called()
+        go.set()
+        assert (await client.response()).body == f"{first.name} GET /first 0".encode()
+        check_problem(await client.response(), 400)
+        assert await client.ended()
+    await proxy.reported(lambda totals: totals.refused["body_cut"] == 1)
+    totals = proxy.worker.totals
+    assert totals.errors.total() == 0
+    for backend in (proxy.legacy, proxy.new):
+        assert not any(call.complete for call in backend.calls if call.target == "/second")
 
 
 async def test_a_torn_chunked_upload_does_not_get_its_end(proxy: Proxy) -> None:
