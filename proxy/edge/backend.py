@@ -221,6 +221,7 @@ class BackendConnection(Outgoing):
 
     def pause_writing(self) -> None:
         self.stuck = True
+        self.untaken_at = self.untaken()
         if self.exchange is not None:
             self.exchange.sink.on_upload_paused(self.exchange)
 
@@ -242,6 +243,9 @@ class BackendConnection(Outgoing):
                 self.pool.discard(self)
         elif self._waits_for_client() and not exchange.out_of_time():
             # The client is the slow one; its own deadline decides.
+            self._wait_longer(exchange)
+        elif self.stuck and self.is_taken() and not exchange.out_of_time():
+            # It takes the request's body, more slowly than it comes.
             self._wait_longer(exchange)
         else:
             waiting_for_head = self.state == _HEAD and not self.request_open

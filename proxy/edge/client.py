@@ -141,6 +141,9 @@ class ClientConnection(Sending):
                 self._answer_and_close(
                     Refusal(408, "header_timeout", "the request head did not arrive in time")
                 )
+            elif self.is_taken() and self.untaken_at:
+                # It still reads the answer before.
+                edge.wheel.set(self, edge.limits.client_idle_s)
             else:
                 self.close()
         elif state == BODY:

@@ -26,7 +26,7 @@ LINGER_S: Final = 2.0
 class Sending(Outgoing):
     """A client's connection as what is written to and closed. `state` is one of the above."""
 
-    __slots__ = ("edge", "eof", "reading_paused", "stalled_at", "state", "writing_paused")
+    __slots__ = ("edge", "eof", "reading_paused", "state", "writing_paused")
 
     def __init__(self, edge: "Edge") -> None:
         super().__init__()
@@ -35,7 +35,6 @@ class Sending(Outgoing):
         self.eof = False  # the client has said all it will
         self.reading_paused = False
         self.writing_paused = False
-        self.stalled_at = -1  # bytes unsent when the write deadline was last looked at
 
     def write(self, data: bytes) -> None:
         """Send to the client; what comes after the end is dropped."""
@@ -51,7 +50,7 @@ class Sending(Outgoing):
 
     def await_taking(self) -> None:
         """The client takes no more: from now on it has its time to."""
-        self.stalled_at = -1
+        self.untaken_at = -1
         self.edge.wheel.set(self, self.edge.limits.body_idle_s)
 
     def end_half(self) -> None:
@@ -75,7 +74,7 @@ class Sending(Outgoing):
             self.transport.resume_reading()
         self.send_unsent()
         self.transport.write_eof()
-        self.stalled_at = -1
+        self.untaken_at = -1
         self.edge.wheel.set(self, LINGER_S)
 
     def close(self) -> None:
@@ -85,7 +84,7 @@ class Sending(Outgoing):
             self.transport.close()
             if self.transport.get_write_buffer_size():
                 # A peer that takes nothing more would keep the transport open for ever.
-                self.stalled_at = -1
+                self.untaken_at = -1
                 self.edge.wheel.set(self, LINGER_S)
 
     def abort(self) -> None:
@@ -96,13 +95,12 @@ class Sending(Outgoing):
 
     def look_at_unsent(self) -> None:
         """A deadline has passed with something unsent, or with the end behind it."""
-        unsent = self.transport.get_write_buffer_size()
-        if self.state in (LINGER, CLOSED) and not unsent:
+        is_taken = self.is_taken()
+        if self.state in (LINGER, CLOSED) and not self.transport.get_write_buffer_size():
             # What the kernel still has it goes on sending; a reset would throw that away.
             self.transport.abort()
-        elif unsent == self.stalled_at:
+        elif is_taken:
+            self.edge.wheel.set(self, self.edge.limits.body_idle_s)
+        else:
             self.edge.tallies.refuse("client_stalled")
             self.abort()
-        else:
-            self.stalled_at = unsent
-            self.edge.wheel.set(self, self.edge.limits.body_idle_s)
