@@ -87,6 +87,8 @@ class ClientConnection(Sending):
                 self.pause_reading()
         elif state == TUNNEL and self.relay is not None and self.relay.tunnel is not None:
             self.relay.tunnel.from_client(data)
+        elif state == LINGER:
+            self.linger_on()
 
     def eof_received(self) -> bool:
         self.eof = True

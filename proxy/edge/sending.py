@@ -1,8 +1,10 @@
 """The way out to a client: what it is sent, and how its connection ends behind that.
 
 What is refused closes the connection behind its answer, the framing being lost or the body unread:
-the answer is flushed, our half closed, and the rest read and thrown away for a short while, since
-a reset would take the answer with it.
+the answer is flushed, our half closed, and the rest read and thrown away, since a reset would take
+the answer with it (RFC 9112 §9.6). That goes on while something comes, at most LINGER_MOST_S, ends
+LINGER_S after the last of it, and not before the client's system has taken the answer, for which
+it has the time that a slow reader has.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -20,13 +22,15 @@ WAIT: Final = 2  # the request is here, its answer is not complete
 LINGER: Final = 3  # all is said, the client may not have heard it yet
 TUNNEL: Final = 4
 CLOSED: Final = 5
-LINGER_S: Final = 2.0
+# As nginx has them.
+LINGER_S: Final = 5.0
+LINGER_MOST_S: Final = 30.0
 
 
 class Sending(Outgoing):
     """A client's connection as what is written to and closed. `state` is one of the above."""
 
-    __slots__ = ("edge", "eof", "reading_paused", "state", "writing_paused")
+    __slots__ = ("edge", "eof", "linger_until", "reading_paused", "state", "writing_paused")
 
     def __init__(self, edge: "Edge") -> None:
         super().__init__()
@@ -35,6 +39,7 @@ class Sending(Outgoing):
         self.eof = False  # the client has said all it will
         self.reading_paused = False
         self.writing_paused = False
+        self.linger_until = 0.0  # in the wheel's time
 
     def write(self, data: bytes) -> None:
         """Send to the client; what comes after the end is dropped."""
@@ -75,7 +80,16 @@ class Sending(Outgoing):
         self.send_unsent()
         self.transport.write_eof()
         self.untaken_at = -1
-        self.edge.wheel.set(self, LINGER_S)
+        wheel = self.edge.wheel
+        self.linger_until = wheel.now + LINGER_MOST_S
+        wheel.set(self, LINGER_S)
+
+    def linger_on(self) -> None:
+        """Something came that nobody reads: wait for what follows it."""
+        wheel = self.edge.wheel
+        until = min(wheel.now + LINGER_S, self.linger_until)
+        if until > self.deadline:
+            wheel.set(self, until - wheel.now)
 
     def close(self) -> None:
         if self.state != CLOSED:
@@ -96,11 +110,12 @@ class Sending(Outgoing):
     def look_at_unsent(self) -> None:
         """A deadline has passed with something unsent, or with the end behind it."""
         is_taken = self.is_taken()
-        if self.state in (LINGER, CLOSED) and not self.transport.get_write_buffer_size():
+        is_over = self.state in (LINGER, CLOSED)
+        if is_taken and (self.untaken_at or not is_over):
+            self.edge.wheel.set(self, self.edge.limits.body_idle_s)
+        elif is_over and not self.transport.get_write_buffer_size():
             # What the kernel still has it goes on sending; a reset would throw that away.
             self.transport.abort()
-        elif is_taken:
-            self.edge.wheel.set(self, self.edge.limits.body_idle_s)
         else:
             self.edge.tallies.refuse("client_stalled")
             self.abort()
