@@ -65,7 +65,8 @@ class ClientConnection(Sending):
         if len(edge.clients) > edge.max_clients:
             self.refuse(Refusal(503, "connections", "too many connections are open"))
             return
-        edge.wheel.set(self, edge.limits.header_timeout_s)
+        # One that comes while the worker stops had been accepted before.
+        edge.wheel.set(self, UNHEARD_S if edge.draining else edge.limits.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         state = self.state

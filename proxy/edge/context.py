@@ -52,6 +52,7 @@ class Edge:
         self.errors_kept = Allowance(ERRORS_KEPT_A_SECOND, ERRORS_KEPT_A_SECOND)
         self.switch_timeout_s = 5.0
         self.clients: set[ClientConnection] = set()
+        self.handshakes = 0  # connections on their way to being clients
         self.max_clients = 10_000  # those beyond are told so
         self.max_sockets = 10_000  # those beyond are cut: what is left is for backends
         self.draining = False
@@ -144,7 +145,8 @@ class Edge:
         self.check_drained()
 
     def check_drained(self) -> None:
-        if self.draining and not self.clients and not self.detached and self.on_drained:
+        is_busy = self.clients or self.handshakes or self.detached
+        if self.draining and not is_busy and self.on_drained:
             self.on_drained()
 
 

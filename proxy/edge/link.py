@@ -96,7 +96,7 @@ class Link(asyncio.Protocol):
             return
         counts, observations, dropped, refused = edge.tallies.take(MAX_OBSERVATIONS_A_REPORT)
         connections = {name: pool.total for name, pool in self.pools.items()}
-        connections["client"] = len(edge.clients)
+        connections["client"] = len(edge.clients) + edge.handshakes
         self._send(
             Report(
                 slot=self._slot,

@@ -15,16 +15,13 @@ import signal
 import socket
 import ssl
 import sys
-from typing import Final
 
 import uvloop
 
-from proxy.edge.client import ClientConnection
+from proxy.edge.accepting import accept_until
 from proxy.edge.context import Edge
 from proxy.edge.link import Link
 from proxy.edge.shipping import Shipper
-
-BACKLOG = 4096
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,7 +76,7 @@ async def serve(options: argparse.Namespace) -> None:
         if not stopping.is_set():
             gc.collect()
             gc.freeze()
-            await _accept_until(stopped, edge, listener, context)
+            await accept_until(stopped, edge, listener, context, tasks)
         listener.close()
         _drain(edge)
         try:
@@ -98,43 +95,6 @@ async def serve(options: argparse.Namespace) -> None:
     edge.wheel.stop()
     for pool in link.pools.values():
         await pool.stop()
-
-
-HANDSHAKE_S: Final = 10.0  # of TLS: nobody holds a descriptor for longer without a word
-
-
-async def _accept_until(
-    stopped: "asyncio.Task[bool]",
-    edge: Edge,
-    listener: socket.socket,
-    context: ssl.SSLContext | None,
-) -> None:
-    """Accept clients until told to stop; then take what the queue still holds."""
-    loop = edge.loop
-
-    def new_client() -> asyncio.Protocol:
-        return ClientConnection(edge).as_protocol()
-
-    # A copy of the descriptor: the loop closes its own, the queue lives on in ours.
-    server: asyncio.Server | None = await loop.create_server(
-        new_client,
-        sock=listener.dup(),
-        backlog=BACKLOG,
-        ssl=context,
-        ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
-    )
-    try:
-        await stopped
-    finally:
-        assert server is not None
-        server.close()
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except (BlockingIOError, OSError):
-            break
-        connection.setblocking(False)
-        await loop.connect_accepted_socket(new_client, connection, ssl=context)
 
 
 def _drain(edge: Edge) -> None:
