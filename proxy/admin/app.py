@@ -97,7 +97,7 @@ async def route(view: AdminView, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     found = view.route(name)
     if found is None:
-        return no_route(name) if view.routes() else no_table(view)
+        return no_route(view, name)
     return json_answer(msgspec.json.encode(found))
 
 

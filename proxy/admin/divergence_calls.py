@@ -7,6 +7,7 @@ client reads it, a few divergences at a time.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from difflib import get_close_matches
 
 import msgspec
 from aiohttp import hdrs, web
@@ -25,6 +26,7 @@ from proxy.admin.view import AdminView
 from proxy.core.divergences import Divergence
 
 NDJSON = "application/x-ndjson"
+NAMED = 8  # routes that are told of to who asks for one that is not there
 WRITE_TIMEOUT_S = 60.0  # a client that reads nothing for so long has gone
 
 Call = Callable[[AdminView, web.Request], Awaitable[web.StreamResponse]]
@@ -57,7 +59,7 @@ async def divergences(view: AdminView, request: web.Request) -> web.StreamRespon
         "cursor": str,
     }
     asked = read_query(request.query.items(), parsers)
-    if refused := _unknown_route(view, asked.get("route")):
+    if refused := unknown_route(view, asked.get("route")):
         return refused
     try:
         page = await view.divergences.page(**asked)  # type: ignore[arg-type]  # as parsed
@@ -82,7 +84,7 @@ async def divergence(view: AdminView, request: web.Request) -> web.StreamRespons
 async def signatures(view: AdminView, request: web.Request) -> web.StreamResponse:
     """Every signature, the most counted first."""
     asked = read_query(request.query.items(), {"route": str, "limit": limit})
-    if refused := _unknown_route(view, asked.get("route")):
+    if refused := unknown_route(view, asked.get("route")):
         return refused
     found = await view.divergences.signatures(**asked)  # type: ignore[arg-type]  # as parsed
     return _answer(SignatureList([signature_view(each) for each in found]))
@@ -92,7 +94,7 @@ async def signatures(view: AdminView, request: web.Request) -> web.StreamRespons
 async def export(view: AdminView, request: web.Request) -> web.StreamResponse:
     """All divergences that are kept as JSON lines, the oldest first."""
     asked = read_query(request.query.items(), {"route": str})
-    if refused := _unknown_route(view, asked.get("route")):
+    if refused := unknown_route(view, asked.get("route")):
         return refused
     found = view.divergences.export(**asked)  # type: ignore[arg-type]  # as parsed
     # The first before the status: a store that is out of reach is a problem and no empty export.
@@ -121,17 +123,24 @@ async def _write(response: web.StreamResponse, each: Divergence) -> None:
         await response.write(msgspec.json.encode(whole(each)) + b"\n")
 
 
-def _unknown_route(view: AdminView, name: object) -> web.Response | None:
+def unknown_route(view: AdminView, name: object) -> web.Response | None:
+    """The problem of a route that is asked for and not there; None where all is well."""
     if name is None or view.route(str(name)) is not None:
         return None
-    if not view.routes():
+    return no_route(view, str(name))
+
+
+def no_route(view: AdminView, name: str) -> web.Response:
+    """The problem of a route that is not there, with those that are, the most alike first."""
+    names = [each.name for each in view.routes()]
+    if not names:
         return no_table(view)
-    return no_route(str(name))
-
-
-def no_route(name: str) -> web.Response:
-    """The problem of a route that is not there."""
-    return problem(404, f"There is no route named {name!r}; GET /api/v1/routes lists them.")
+    close = get_close_matches(name, names, n=NAMED, cutoff=0.5)
+    named = [*close, *(each for each in names if each not in close)][:NAMED]
+    known = ", ".join(map(repr, named))
+    more = f" and {len(names) - len(named):,} more" if len(names) > len(named) else ""
+    detail = f"There is no route named {name!r}; there are {known}{more} (GET /api/v1/routes)."
+    return problem(404, detail)
 
 
 def no_table(view: AdminView) -> web.Response:

@@ -153,7 +153,7 @@ def document() -> dict[str, Any]:
             "/api/v1/history": get(
                 "How routes were moved, the newest first.",
                 lines,
-                responses=bad,
+                responses=asked,
                 parameters=[_ROUTE, _LIMIT],
             ),
             "/api/v1/events": get(

@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 from aiohttp import hdrs, web
 
-from proxy.admin.divergence_calls import no_route, no_table
+from proxy.admin.divergence_calls import no_route, unknown_route
 from proxy.admin.divergences import UnavailableError
 from proxy.admin.problems import json_answer, problem
 from proxy.admin.query import QueryError, limit, read_query
@@ -34,7 +34,7 @@ async def _order(action: Action, view: AdminView, request: web.Request) -> web.S
     if foreign := _foreign(request):
         return foreign
     if view.route(name) is None:
-        return no_route(name) if view.routes() else no_table(view)
+        return no_route(view, name)
     try:
         asked = _decode(await request.read())
     except msgspec.MsgspecError as error:
@@ -51,11 +51,11 @@ async def _order(action: Action, view: AdminView, request: web.Request) -> web.S
         detail = f"Whether it was done is not known: {error}."
         return problem(503, detail, {hdrs.RETRY_AFTER: "5"})
     found = view.route(name)
-    return no_route(name) if found is None else json_answer(msgspec.json.encode(found))
+    return no_route(view, name) if found is None else json_answer(msgspec.json.encode(found))
 
 
 async def history(view: AdminView, request: web.Request) -> web.StreamResponse:
-    """How routes were moved, the newest first."""
+    """How routes were moved, the newest first; of one that left the file too."""
     parsers: dict[str, Callable[[str], object]] = {"route": str, "limit": limit}
     try:
         asked = read_query(request.query.items(), parsers)
@@ -68,6 +68,8 @@ async def history(view: AdminView, request: web.Request) -> web.StreamResponse:
         return problem(400, str(error))
     except UnavailableError as error:
         return problem(503, f"The history cannot be had now: {error}.", {hdrs.RETRY_AFTER: "5"})
+    if not lines and (refused := unknown_route(view, route)):
+        return refused
     return json_answer(msgspec.json.encode(HistoryList(lines)))
 
 

@@ -31,7 +31,8 @@ def command(
 ) -> None:
     """Show how routes were moved, the newest first: edits, reverts, advances, holds, resumes.
 
-    Exits 1 if the admin API cannot be reached.
+    A route that left the file is shown too. Exits 1 if there is neither such a route nor anything
+    to show of it, or the admin API cannot be reached.
     """
     try:
         client = AdminClient(admin_address(admin, config_path))

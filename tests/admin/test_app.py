@@ -123,7 +123,8 @@ async def test_an_unknown_route_is_a_problem(client: Client) -> None:
         "type": "about:blank",
         "title": "Not Found",
         "status": 404,
-        "detail": "There is no route named 'nothing'; GET /api/v1/routes lists them.",
+        "detail": "There is no route named 'nothing'; there are 'orders', '(unmatched)' "
+        "(GET /api/v1/routes).",
     }
 
 

@@ -134,6 +134,9 @@ async def test_the_history_is_in_the_contracts_form(client: Client, estate: Esta
         }
     ]
     assert (await (await client.get("/api/v1/history?route=users")).json())["history"] == []
+    answer = await client.get("/api/v1/history?route=nosuch")
+    assert (answer.status, answer.content_type) == (404, "application/problem+json")
+    assert "named 'nosuch'; there are 'orders', 'users' (" in (await answer.json())["detail"]
     assert (await client.get("/api/v1/history?limit=0")).status == 400
     estate.steering.answer = UnavailableError("the disk is full")
     assert (await client.get("/api/v1/history")).status == 503

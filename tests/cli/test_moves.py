@@ -131,6 +131,20 @@ async def test_the_history_is_a_table(estate: Estate, admin: str) -> None:
     assert "\x1b[31m" not in result.stdout
 
 
+async def test_the_history_of_a_route_that_never_was_is_an_error(
+    estate: Estate, admin: str
+) -> None:
+    result = await invoke(history.command, "--admin", admin, "--route", "odrers")
+    assert result.exit_code == 1
+    assert "no route named 'odrers'; there are 'orders', 'a/b {c}'" in result.stderr
+    # One that left the file is shown, as long as there is something to show.
+    estate.steering.lines = [line("revert")]
+    estate.known = [route for route in estate.known if route.name != "orders"]
+    result = await invoke(history.command, "--admin", admin, "--route", "orders")
+    assert result.exit_code == 0, result.output
+    assert "25% → 0%" in result.stdout
+
+
 async def test_the_history_as_json_and_empty(estate: Estate, admin: str) -> None:
     nothing = await invoke(history.command, "--admin", admin, "--route", "orders")
     assert nothing.stdout == "Nothing was moved yet of orders.\n"
