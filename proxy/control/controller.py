@@ -25,6 +25,7 @@ from aiohttp import web
 from proxy.admin.app import make_app
 from proxy.config import Config, Finding, Loaded, changes_for_restart, lint
 from proxy.control.alerts import Alerts, notice_of, refused_edit
+from proxy.control.arguments import arguments
 from proxy.control.commands import Commands
 from proxy.control.comparers import Comparers, ruleset_of
 from proxy.control.copies import FIRST, LAST_GOOD, Copies
@@ -112,7 +113,13 @@ class Controller:
         self._comparers = Comparers(options.comparers, self._evidence.compared)
         self._link = LinkServer(options.slots, self)
         self._ledger = Ledger(
-            options.slots, stores.state, stores.snapshot, self._publish, self._moved, self._heard
+            options.slots,
+            stores.state,
+            stores.snapshot,
+            self._publish,
+            self._moved,
+            self._heard,
+            memory=options.known_fd,
         )
         self._pooling: Pooling | None = None
         if stores.url is not None:
@@ -411,7 +418,7 @@ class Controller:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one controller until it is told to stop. The launcher starts it."""
-    options = _options(argv)
+    options = arguments(argv)
     configure_logging("controller", options.log_format)
     take_short_turns()
     try:
@@ -421,23 +428,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.exception("controller failed")
         return 1
     return 0
-
-
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="proxy.control.controller")
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--state", required=True, help="path of the SQLite store")
-    parser.add_argument("--replica", required=True, help="who this is, in hexadecimal digits")
-    parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--link-fd", type=int, required=True)
-    parser.add_argument("--results-fd", type=int, required=True)
-    parser.add_argument("--comparers", type=int, required=True)
-    parser.add_argument("--admin-fd", type=int, required=True)
-    parser.add_argument("--admin-host", help="what the admin API listens on; none: a Unix socket")
-    parser.add_argument("--ready-fd", type=int, required=True)
-    parser.add_argument("--runtime", required=True, help="the launcher's private directory")
-    parser.add_argument("--log-format", default="auto")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The launcher: opens the sockets, starts controller and workers, restarts them, drains.
 
-It holds no state worth losing and serves nothing itself. Rules:
+It serves nothing itself, and of state holds only what its controller remembers. Rules:
 
 1. It starts nothing before everything that can be checked was found good: file, addresses, state
    store. Otherwise StartError, and nothing was touched.
@@ -148,6 +148,8 @@ class Launcher:
         self._log = structlog.get_logger()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ready_read, self._ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # What one controller knew, for the next one, also where no disk takes it.
+        self._known = os.memfd_create("banyan-known", os.MFD_CLOEXEC)
         self._urls = {
             "listen": public.url("https" if config.tls else "http"),
             "admin": admin.url("http"),
@@ -177,12 +179,16 @@ class Launcher:
                 *("--comparers", str(config.comparers)),
                 *("--admin-fd", str(admin.fileno(0))),
                 *("--ready-fd", str(self._ready_write)),
+                *("--known-fd", str(self._known)),
                 *("--runtime", str(inside.runtime)),
                 *("--state", str(config.state.sqlite_path)),
                 *("--log-format", config.telemetry.log_format),
                 *admin_host,
             ],
-            [inside.link.fileno(0), inside.results.fileno(0), admin.fileno(0), self._ready_write],
+            [
+                *(inside.link.fileno(0), inside.results.fileno(0), admin.fileno(0)),
+                *(self._ready_write, self._known),
+            ],
         )
         self._children = [self._controller, *self._workers, *self._comparers]
 
@@ -202,7 +208,8 @@ class Launcher:
         """Whatever happened: leave no child and no descriptor behind."""
         for child in self._children:
             child.send(signal.SIGKILL)
-        for each in (self._wake_read, self._wake_write, self._ready_read, self._ready_write):
+        pipes = (self._wake_read, self._wake_write, self._ready_read, self._ready_write)
+        for each in (*pipes, self._known):
             os.close(each)
         if self._options.ready_file and self._is_ready:
             self._options.ready_file.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ as the store says so; of two that commit at once one is refused, reads again and
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
 import time
@@ -26,6 +25,7 @@ from msgspec.structs import replace as replace_struct
 
 from proxy.control.inbox import Inbox
 from proxy.control.lines import LEVELS, KnownLines, log_line
+from proxy.control.orders import Orders
 from proxy.control.reconciler import decide, next_deadline
 from proxy.control.replicas import declared_digest, silent
 from proxy.control.steering import Order
@@ -34,7 +34,6 @@ from proxy.control.world import (
     Decision,
     Event,
     Moment,
-    Ordered,
     StoreMoved,
     StoreRead,
     TableLoaded,
@@ -44,7 +43,7 @@ from proxy.control.world import (
 from proxy.core.model import Side
 from proxy.store.opening import Opened
 from proxy.store.records import Stored, Transition
-from proxy.store.snapshot import read_snapshot, write_snapshot
+from proxy.store.snapshot import LastKnown
 from proxy.store.state import (
     ConflictError,
     DamagedError,
@@ -54,8 +53,6 @@ from proxy.store.state import (
     StoreError,
 )
 
-ORDER_S = 8.0  # an order of an operator is done within
-MAX_ORDERS = 100
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 THAW_EVERY_S = 5.0
 MAX_CONFLICTS = 50  # in a row
@@ -84,6 +81,7 @@ class Ledger:
         publish: Callable[[Decision], None],
         told: Callable[[Transition], None] = lambda line: None,
         heard: Callable[[Transition], None] = lambda line: None,
+        memory: int | None = None,
     ) -> None:
         self.world: World | None = None
         self.problem: str | None = None  # why the store cannot be used now
@@ -91,7 +89,7 @@ class Ledger:
         self.leaves = False  # at the end: nothing is served any more
         self._slots = slots
         self._opener = opener
-        self._snapshot = snapshot
+        self._known = LastKnown(snapshot, memory)
         self._publish = publish
         self._told = told
         self._heard = heard
@@ -102,8 +100,7 @@ class Ledger:
         self._missed_apart: dict[tuple[str, Side], WriteMissed] = {}
         self._known_lines = KnownLines()
         self._thaw_at = 0.0
-        self._numbers = itertools.count()
-        self._answers: dict[int, asyncio.Future[str]] = {}  # to the orders under way
+        self._orders = Orders(self.submit)
 
     def submit(self, event: Event) -> None:
         """Something happened; it is decided upon soon."""
@@ -115,21 +112,7 @@ class Ledger:
         Raises StoreError where that is not known in time; an order that was not begun by then is
         dropped.
         """
-        if len(self._answers) >= MAX_ORDERS:
-            return "too many orders are under way"
-        number = next(self._numbers)
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._answers[number] = answer
-        self.submit(Ordered(number, route, order))
-        try:
-            async with asyncio.timeout(ORDER_S):
-                return await answer
-        except TimeoutError:
-            raise StoreError(
-                f"not done within {ORDER_S:g} s: {self.problem or 'the state store is busy'}"
-            ) from None
-        finally:
-            del self._answers[number]
+        return await self._orders.carry_out(route, order, lambda: self.problem)
 
     async def history(self, route: str | None, limit: int) -> list[Transition]:
         """The newest transitions first. Raises StoreError while the store is out of reach."""
@@ -191,9 +174,8 @@ class Ledger:
         if isinstance(opened.store, SharedStore):
             self._known_lines.fresh(await opened.store.history(limit=HEARD_AT_ONCE))
         if opened.restored:
-            log.warning(
-                "state store was new, filled from the snapshot", snapshot=str(self._snapshot)
-            )
+            path = str(self._known.path)
+            log.warning("state store was new, filled from the snapshot", snapshot=path)
         if self.world is None:
             # The store may have lost, or was never told, what this machine still knows.
             known = World.begin(self._slots, self._read_snapshot() or stored)
@@ -204,16 +186,16 @@ class Ledger:
             await self._come_back(stored)
 
     def _begin_on_the_snapshot(self) -> None:
-        snapshot = self._read_snapshot()
+        snapshot, path = self._read_snapshot(), str(self._known.path)
         if snapshot is None:
-            log.critical("no snapshot either, nothing can be served", snapshot=str(self._snapshot))
+            log.critical("no snapshot either, nothing can be served", snapshot=path)
             return
-        log.critical("serving from the last snapshot, frozen", snapshot=str(self._snapshot))
+        log.critical("serving from the last snapshot, frozen", snapshot=path)
         self.world = World.begin(self._slots, snapshot, frozen=True)
 
     def _read_snapshot(self) -> Stored | None:
         try:
-            return read_snapshot(self._snapshot)
+            return self._known.read()
         except StoreError as error:
             log.critical("the snapshot cannot be used", reason=str(error))
             return None
@@ -224,13 +206,13 @@ class Ledger:
         """Decide on these; where the store moved on, or failed, on what it says then, and them."""
         assert self.world is not None
         if self.world.frozen and not any(isinstance(event, StoreRead) for event in events):
-            events = [event for event in events if self._is_wanted(event)]
+            events = [event for event in events if self._orders.is_wanted(event)]
             self._decide_apart(events)
             await self._try_to_thaw()
             return
-        conflicts = 0
+        conflicts = failures = 0
         while goes_on():
-            events = [event for event in events if self._is_wanted(event)]
+            events = [event for event in events if self._orders.is_wanted(event)]
             try:
                 events = await self._with_what_is_stored(events)
                 decision = decide(self.world, events, _now())
@@ -242,10 +224,11 @@ class Ledger:
                     await asyncio.sleep(random.uniform(0, CONFLICT_S))
                     events = [StoreMoved(), *self._inbox.take()]
                 else:
-                    events = [await self._until_it_is_back(error), *self._inbox.take()]
+                    events = [await self._until_it_is_back(error, failures), *self._inbox.take()]
             except StoreError as error:
                 self._put_back(events)
-                events = [await self._until_it_is_back(error), *self._inbox.take()]
+                events = [await self._until_it_is_back(error, failures), *self._inbox.take()]
+                failures += 1  # one that can be read may take no writes yet
             else:
                 if decision.change or any(isinstance(event, StoreRead) for event in events):
                     self.problem = None
@@ -280,26 +263,21 @@ class Ledger:
         assert self._store is not None
         await self._store.commit(decision.change)
         try:
-            await asyncio.to_thread(write_snapshot, self._snapshot, decision.world.stored)
+            await asyncio.to_thread(self._known.keep, decision.world.stored)
         except StoreError as error:
-            # The store has it; only the second net is missing, and no stale one is left.
+            # The store has it; only the second net is missing what is new.
             log.error("snapshot not written", reason=str(error))
 
     def _put_back(self, events: Sequence[Event]) -> None:
         self._inbox.put_back([event for event in events if not isinstance(event, StoreRead)])
 
-    def _is_wanted(self, event: Event) -> bool:
-        """Not an order whose operator was told that it could not be done."""
-        return not isinstance(event, Ordered) or event.number in self._answers
-
     # Out of reach
 
-    async def _until_it_is_back(self, error: StoreError) -> StoreRead:
+    async def _until_it_is_back(self, error: StoreError, attempt: int) -> StoreRead:
         """What the store says once it can be read; what cannot wait is decided meanwhile."""
         assert self.world is not None
-        self._report(error, 0)
+        self._report(error, attempt)
         self.world = replace(self.world, frozen=True)
-        attempt = 0
         while goes_on():
             until = time.monotonic() + _retry_s(attempt)
             while (left := until - time.monotonic()) > 0:
@@ -352,12 +330,15 @@ class Ledger:
         decision = decide(self.world, events, _now())
         if decision.change:
             try:
-                write_snapshot(self._snapshot, decision.world.stored)
+                self._known.keep(decision.world.stored)
             except StoreError as error:
                 log.error("snapshot not written", reason=str(error))
-                # A flag that is not durable is none; a revert helps as long as it lasts.
+                # A flag that is not durable is none; a revert helps as long as it lasts, which is
+                # as long as the launcher.
                 others = [event for event in events if not isinstance(event, WriteMissed)]
                 decision = decide(self.world, others, _now())
+                with contextlib.suppress(StoreError):  # told above
+                    self._known.remember(decision.world.stored)
         missed = [event for event in events if isinstance(event, WriteMissed)]
         self._missed_apart.update(((event.route, event.side), event) for event in missed)
         self._adopt(decision)
@@ -424,10 +405,7 @@ class Ledger:
         self._publish(decision)
         for each in lines:
             self._told(each)
-        for number, refusal in decision.answers.items():
-            answer = self._answers.get(number)
-            if answer is not None and not answer.done():
-                answer.set_result(refusal)
+        self._orders.answered(decision.answers)
 
     def _time_left(self) -> float | None:
         assert self.world is not None

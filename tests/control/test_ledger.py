@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from proxy.control.ledger import Ledger
 from proxy.control.world import Decision, WriteMissed
@@ -100,6 +101,22 @@ async def test_a_commit_that_failed_is_read_again_and_decided_again(tmp_path: Pa
             assert world.states["a"].missed == {Side.NEW}
             assert [each.kind for each in await store.history("a")] == ["missed"]
             assert made.ledger.problem is None
+
+
+async def test_a_store_that_is_read_and_not_written_is_tried_again_less_and_less_often(
+    tmp_path: Path,
+) -> None:
+    """A full disk made ten critical lines a second."""
+    store = FailingStore()
+    async with bench(tmp_path, store) as made:
+        made.ledger.submit(table(route("a", LEGACY_ONLY)))
+        await made.until_published(1)
+        store.failures = ["before", "before", "before"]
+        with structlog.testing.capture_logs() as lines:
+            made.ledger.submit(WriteMissed("a", Side.NEW))
+            await made.until_published(2)  # apart
+            await made.changes.until(lambda: not made.published[-1].world.frozen, "a thaw", 20)
+        assert [each["attempt"] for each in lines if "attempt" in each] == [1, 2, 3]
 
 
 async def test_a_store_out_of_reach_is_replaced_by_the_snapshot_until_it_is_back(

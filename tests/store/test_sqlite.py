@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.model import LEGACY_ONLY, Side
-from proxy.store.records import Change, Record, Stored
-from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
+from proxy.store.records import Change, Record
 from proxy.store.sqlite import SqliteStore, check_store
 from proxy.store.state import StoreError
 
@@ -129,27 +128,3 @@ def test_a_file_that_is_not_a_good_store_is_refused_and_left_alone(
 def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be used"):
         check_store(tmp_path)
-
-
-def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = snapshot_path(tmp_path / "state.db")
-    assert read_snapshot(path) is None
-    stored = Stored(starts=3, records={"users": RECORD})
-    write_snapshot(path, stored)
-    assert read_snapshot(path) == stored
-
-
-def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "state.snapshot.json"
-    path.write_text("{")
-    with pytest.raises(StoreError, match="damaged"):
-        read_snapshot(path)
-
-
-def test_a_snapshot_that_cannot_be_written_leaves_no_stale_one(tmp_path: Path) -> None:
-    path = tmp_path / "state.snapshot.json"
-    write_snapshot(path, Stored(starts=1))
-    (tmp_path / "state.snapshot.json.new").mkdir()
-    with pytest.raises(StoreError):
-        write_snapshot(path, Stored(starts=2))
-    assert read_snapshot(path) is None
