@@ -1,7 +1,8 @@
 """Opening the state store: what is in it, or what the snapshot beside it says where it is new.
 
 A store that no controller ever began on is filled from a snapshot that lies beside it: then the
-store was lost or moved away, and what it held of reverts and missed writes is not forgotten.
+store was lost or moved away, and what it held of reverts and missed writes is not forgotten. So is
+a Redis that has lost some of its keys.
 """
 
 import contextlib
@@ -12,7 +13,14 @@ from proxy.store.records import Stored
 from proxy.store.redis_address import shown_address
 from proxy.store.snapshot import read_snapshot, snapshot_path
 from proxy.store.sqlite import SqliteStore, check_store
-from proxy.store.state import ConflictError, DamagedError, ForeignError, StateStore, StoreError
+from proxy.store.state import (
+    ConflictError,
+    DamagedError,
+    ForeignError,
+    LostError,
+    StateStore,
+    StoreError,
+)
 from proxy.store.state_redis import RedisStore
 
 SHARED_NAME: Final = "shared.db"  # of no file: its snapshot is what this machine knows of the Redis
@@ -71,7 +79,15 @@ async def open_state(path: Path) -> Opened:
 
 async def open_shared_state(url: str, replica: str, name: str, snapshot: Path) -> Opened:
     """The store of several machines, opened as this replica."""
-    return await _begun(await RedisStore.open(url, replica, name), snapshot)
+    try:
+        store = await RedisStore.open(url, replica, name)
+    except LostError:
+        known = read_snapshot(snapshot)
+        if known is None:
+            raise
+        store = await RedisStore.open(url, replica, name, known)
+        return (await _begun(store, snapshot))._replace(restored=True)
+    return await _begun(store, snapshot)
 
 
 async def _begun(store: StateStore, snapshot: Path) -> Opened:

@@ -25,7 +25,7 @@ class ForeignError(DamagedError):
 
 
 class LostError(DamagedError):
-    """Nothing is there any more of what was."""
+    """Nothing is there any more of what was, or a part is missing as a whole."""
 
 
 class ConflictError(StoreError):
@@ -77,7 +77,7 @@ class SharedStore(StateStore, Protocol):
         ...
 
     async def refill(self, stored: Stored) -> None:
-        """After a LostError, put back what is known; ConflictError if another one did."""
+        """After a LostError, put back what is missing; ConflictError if another one did."""
         ...
 
     async def leave(self) -> None:

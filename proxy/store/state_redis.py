@@ -42,6 +42,7 @@ from proxy.store.state_scripts import (
     OPEN,
     PRESENT,
     READ_HISTORY,
+    REFILL,
     RESTORE,
     SCHEMA_VERSION,
     SILENT_MS,
@@ -69,19 +70,29 @@ class RedisStore:
         self._presence = asyncio.Lock()  # of two words of one replica the later one holds
         # A commit that was done, and done again, would be a conflict with itself.
         self._redis = redis_client(url, TIMEOUT_S)
-        scripts = (OPEN, LOAD, BEGIN, COMMIT, RESTORE, PRESENT, LEAVE, READ_HISTORY)
+        scripts = (OPEN, LOAD, BEGIN, COMMIT, RESTORE, REFILL, PRESENT, LEAVE, READ_HISTORY)
         self._scripts = {script: self._redis.register_script(script) for script in scripts}
 
     @classmethod
-    async def open(cls, url: str, replica: str, name: str = "") -> "RedisStore":
+    async def open(
+        cls, url: str, replica: str, name: str = "", known: Stored | None = None
+    ) -> "RedisStore":
         """The store, made where there is none, once all of it could be read. Raises StoreError.
+
+        One that has lost some of its keys is filled from what is `known`.
 
         `url` is redis://, rediss:// or unix://; nothing of its user and password is ever shown.
         `replica` is hexadecimal digits that no other one has, `name` is for people.
         """
         store = cls(url, replica, name)
         try:
-            await store._run(OPEN)
+            try:
+                await store._run(OPEN)
+            except LostError:
+                if known is None:
+                    raise
+                with contextlib.suppress(ConflictError):
+                    await store.refill(known)
             # Unreadable records show here and not in the middle of a decision.
             await store.load()
         except BaseException:
@@ -118,6 +129,21 @@ class RedisStore:
             raise self._damaged("a record is under the name of another one")
 
     async def restore(self, stored: Stored) -> None:
+        word, *_ = await self._run(RESTORE, self._filling(stored))
+        if word == b"conflict":
+            raise ConflictError("only an empty store can be filled from a snapshot")
+
+    async def refill(self, stored: Stored) -> None:
+        """Where the server has lost all it held, or some keys: put back what is known of it.
+
+        What is still there stays. ConflictError where nothing is missing, be it that another
+        replica was first.
+        """
+        word, *_ = await self._run(REFILL, self._filling(stored))
+        if word == b"conflict":
+            raise ConflictError("nothing is missing any more")
+
+    def _filling(self, stored: Stored) -> list[Any]:
         others = [each for each in stored.replicas if each.id != self._replica]
         arguments: list[Any] = [stored.starts, stored.table.generation, stored.table.digest]
         arguments += [len(others), len(stored.records)]
@@ -127,17 +153,7 @@ class RedisStore:
             arguments += [record.name, _encode(record)]
         for line in lines_of(stored):
             arguments += [line.route, _encode(line)]
-        word, *_ = await self._run(RESTORE, arguments)
-        if word == b"conflict":
-            raise ConflictError("only an empty store can be filled from a snapshot")
-
-    async def refill(self, stored: Stored) -> None:
-        """Where the server has lost all it held: put back what this replica knows of it.
-
-        ConflictError where there is something, be it that another replica was first.
-        """
-        await self._run(OPEN)
-        await self.restore(stored)
+        return arguments
 
     async def declare(self, file: str) -> None:
         """Say which file this replica has now, by its digest, and so whether it leads."""
@@ -230,8 +246,13 @@ class RedisStore:
         word, *more = answer
         if word == b"damaged":
             raise self._damaged(more[0].decode(errors="replace"))
-        if word == b"empty":
-            raise LostError(self._why_damaged("it has lost what it held, or part of it"))
+        if word == b"lost":
+            why = more[0].decode(errors="replace")
+            raise LostError(
+                f"the state store at {self._name} is damaged ({why}). Replicas that run, or start "
+                "with a snapshot, tell it again what they know; where there are none put good data "
+                "in its place, or remove its keys and start Banyan again"
+            )
         if word == b"schema":
             schema = more[0].decode(errors="replace")
             if not schema.isdecimal() or int(schema) < SCHEMA_VERSION:
@@ -277,10 +298,7 @@ class RedisStore:
             raise self._damaged(f"a record cannot be read: {error}") from error
 
     def _damaged(self, why: str) -> DamagedError:
-        return DamagedError(self._why_damaged(why))
-
-    def _why_damaged(self, why: str) -> str:
-        return (
+        return DamagedError(
             f"the state store at {self._name} is damaged ({why}). It may have held reverts and "
             "missed writes, so nothing starts afresh over it: put good data in its place, or "
             "remove its keys and start Banyan again"

@@ -3,8 +3,9 @@
 Keys, all with the prefix `banyan:state:` and, by the tag in braces, in one slot of a cluster:
 
 - `schema`: the version of what follows, as a number. A store without it is none.
-- `meta`: starts, version, `heard` (when a replica was, last), and `held`: how many records there
-  are. A server that evicts keys, or a person, cannot take the records away unnoticed.
+- `meta`: starts, version, `heard` (when a replica was, last), `shared` (there are replicas), and
+  `held`: how many records there are. A server that evicts keys, or a person, cannot take records or
+  replicas away unnoticed.
 - `records`: name of the route -> its record, JSON. `history`: the stream of transitions, JSON.
 - `replicas`: who shares the store, as `ID:seen` (milliseconds of the server's clock), `ID:name`,
   `ID:file` (the digest of what its file declares), `ID:generation` and `ID:table` (the mark of its
@@ -16,7 +17,7 @@ Keys, all with the prefix `banyan:state:` and, by the tag in braces, in one slot
 
 A script looks at all that could make it fail before it writes anything, since Redis does not undo
 what a script wrote before it failed. Each answers with a word and what belongs to it: "done" or
-why not ("damaged", "empty", "schema", "conflict").
+why not ("damaged", "schema", "conflict", or "lost" with what is missing).
 """
 
 from typing import Final
@@ -47,7 +48,7 @@ local function misused()
       return {'damaged', KEYS[i] .. ' is a ' .. found .. ' of something else'}
     end
   end
-  for _, field in ipairs({'starts', 'version', 'held', 'heard'}) do
+  for _, field in ipairs({'starts', 'version', 'held', 'heard', 'shared'}) do
     local value = redis.call('HGET', META, field)
     if value and not value:match('^%d+$') then
       return {'damaged', field .. ' in ' .. META .. ' is no number'}
@@ -59,12 +60,15 @@ local function refused()
   local wrong = misused()
   if wrong then return wrong end
   local schema = redis.call('GET', SCHEMA)
-  if not schema then return {'empty'} end
+  if not schema then return {'lost', 'it has lost what it held, or part of it'} end
   if schema ~= ARGV[1] then return {'schema', schema} end
   local held = tonumber(redis.call('HGET', META, 'held') or '0')
   local count = redis.call('HLEN', RECORDS)
   if held ~= count then
-    return {'damaged', string.format('%d records are there instead of %d', count, held)}
+    return {'lost', string.format('%d records are there instead of %d', count, held)}
+  end
+  if redis.call('HEXISTS', META, 'shared') == 1 and redis.call('EXISTS', REPLICAS) == 0 then
+    return {'lost', 'it has lost who shares it'}
   end
 end
 
@@ -237,29 +241,57 @@ return changed()
 """
 )
 
+# What follows puts in what is known, where there is nothing of that.
 # ARGV: starts, generation and digest of the table; how many replicas are known and how many
 # records there are; id and name of each of the one, name and record of each of the other; route and
 # transition of each line of history.
+_FILL: Final = """
+local function fill()
+  local records = 9 + 2 * ARGV[7]
+  local lines = records + 2 * ARGV[8]
+  if redis.call('EXISTS', HISTORY) == 0 then
+    for i = lines, #ARGV, 2 do
+      redis.call('XADD', HISTORY, '*', 'route', ARGV[i], 'transition', ARGV[i + 1])
+    end
+  end
+  redis.call('SETNX', SCHEMA, ARGV[1])
+  local starts = tonumber(redis.call('HGET', META, 'starts') or '0')
+  redis.call('HSET', META, 'starts', string.format('%.0f', math.max(starts, tonumber(ARGV[4]))))
+  redis.call('HSETNX', REPLICAS, ME .. ':generation', ARGV[5])
+  redis.call('HSETNX', REPLICAS, ME .. ':table', ARGV[6])
+  -- They are waited for, as those that are heard of no more.
+  for i = 9, records - 1, 2 do
+    redis.call('HSETNX', REPLICAS, ARGV[i] .. ':name', ARGV[i + 1])
+    redis.call('HSETNX', REPLICAS, ARGV[i] .. ':seen', string.format('%.0f', clock()))
+  end
+  if redis.call('EXISTS', RECORDS) == 0 then
+    for i = records, lines - 1, 2 do redis.call('HSET', RECORDS, ARGV[i], ARGV[i + 1]) end
+  end
+  return changed()
+end
+"""
+
 RESTORE: Final = (
     _COMMON
+    + _FILL
     + """
 local wrong = refused()
 if wrong then return wrong end
 if redis.call('EXISTS', RECORDS) == 1 then return {'conflict'} end
-redis.call('HSET', META, 'starts', ARGV[4])
-redis.call('HSET', REPLICAS, ME .. ':generation', ARGV[5], ME .. ':table', ARGV[6])
-local records = 9 + 2 * ARGV[7]
-local lines = records + 2 * ARGV[8]
--- They are waited for, as those that are heard of no more.
-for i = 9, records - 1, 2 do
-  redis.call('HSET', REPLICAS, ARGV[i] .. ':name', ARGV[i + 1])
-  redis.call('HSET', REPLICAS, ARGV[i] .. ':seen', string.format('%.0f', clock()))
-end
-for i = records, lines - 1, 2 do redis.call('HSET', RECORDS, ARGV[i], ARGV[i + 1]) end
-for i = lines, #ARGV, 2 do
-  redis.call('XADD', HISTORY, '*', 'route', ARGV[i], 'transition', ARGV[i + 1])
-end
-return changed()
+return fill()
+"""
+)
+
+# Puts back what the server has lost, and touches nothing else: what it still has may be newer.
+# A conflict is that nothing is missing, be it that another one was first.
+REFILL: Final = (
+    _COMMON
+    + _FILL
+    + """
+local wrong = refused()
+if wrong and wrong[1] ~= 'lost' then return wrong end
+if not wrong then return {'conflict'} end
+return fill()
 """
 )
 
@@ -287,19 +319,22 @@ for id, known in pairs(by_replica(REPLICAS)) do
   end
 end
 local before = redis.call('HGET', REPLICAS, ME .. ':file')
-if ARGV[5] ~= '' and ARGV[5] ~= before then
+local known = redis.call('ZSCORE', FILES, ARGV[5])
+if ARGV[5] ~= '' and (ARGV[5] ~= before or not known) then
   local newest = redis.call('ZREVRANGE', FILES, 0, 0, 'WITHSCORES')
-  local known = redis.call('ZSCORE', FILES, ARGV[5])
   if not known and ARGV[6] ~= '0' then
     redis.call('ZADD', FILES, ARGV[6], ARGV[5])
   elseif newest[1] ~= ARGV[5] and (before or not known) then
-    redis.call('ZADD', FILES, tonumber(newest[2] or '0') + 1, ARGV[5])
+    -- As a version is: never one that was used, even if the server lost the last ones.
+    local order = math.max(tonumber(newest[2] or '0') + 1, clock())
+    redis.call('ZADD', FILES, string.format('%.0f', order), ARGV[5])
     redis.call('ZREMRANGEBYRANK', FILES, 0, -1 - tonumber(ARGV[9]))
   end
   redis.call('HSET', REPLICAS, ME .. ':file', ARGV[5])
   news = true
 end
 redis.call('HSET', REPLICAS, ME .. ':name', ARGV[4])
+redis.call('HSET', META, 'shared', '1')
 seen()
 if news then changed() end
 return {'done', replicas()}
@@ -313,6 +348,7 @@ LEAVE: Final = (
 local wrong = refused()
 if wrong then return wrong end
 without(ME)
+if redis.call('EXISTS', REPLICAS) == 0 then redis.call('HDEL', META, 'shared') end
 return changed()
 """
 )

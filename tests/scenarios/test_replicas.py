@@ -13,7 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
+from proxy.store.state_scripts import FILES, META, RECORDS, SCHEMA
+from proxy.store.state_scripts import REPLICAS as SHARERS
 from tests.harness.backend import Backend, Call, Handler, replying
 from tests.harness.redisserver import RedisServer, redis_server
 from tests.harness.serving import Serving
@@ -213,6 +216,25 @@ async def test_redis_that_hangs_dies_and_comes_back_empty_costs_no_request_and_n
         estate.redis.start()
         await estate.visit_while(all_ready(estate))
         assert (await first.route("shop"))["revert"]["from"] == "25%"
+        assert estate.wrong == seen
+        assert estate.failed == []
+
+
+async def test_keys_that_the_redis_evicts_are_put_back_by_the_replicas(estate: Estate) -> None:
+    async with AsyncExitStack() as stack:
+        await started(estate, stack, estate.config("25%", "{min_samples: 60}"))
+        estate.new.handler = replying(WRONG)
+        await estate.visit_while(estate.all_like(lambda route: route["revert"]))
+        client = await stack.enter_async_context(Redis.from_url(estate.redis.url))
+        seen = estate.wrong
+        for key in (SCHEMA, META, RECORDS, SHARERS, FILES):
+            await client.delete(key)
+            is_back = partial(client.exists, key)
+            await estate.visit_while(asked_until(is_back, bool, f"{key} again", 20))
+            await estate.visit_while(all_ready(estate))
+            routes = await estate.all_like(is_at("0%"), WITHIN_S)
+            assert [route["revert"]["from"] for route in routes] == ["25%"] * REPLICAS
+        assert [line["kind"] for line in await history(estate.replicas[0])] == ["revert"]
         assert estate.wrong == seen
         assert estate.failed == []
 

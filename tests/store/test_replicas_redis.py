@@ -1,17 +1,29 @@
 """Replicas on one Redis: who is there, whose file leads, moves of authority that wait for all."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
+from itertools import combinations
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from proxy.core.model import Side
-from proxy.store.records import Change, Stored, TableMark
+from proxy.store.records import Change, Stored, TableMark, Transition
 from proxy.store.state import ConflictError, LostError
 from proxy.store.state_redis import RedisStore
-from proxy.store.state_scripts import FORGOTTEN_MS, META, QUIET, REPLICAS, SILENT_MS
+from proxy.store.state_scripts import (
+    FILES,
+    FORGOTTEN_MS,
+    HISTORY,
+    KEYS,
+    META,
+    QUIET,
+    RECORDS,
+    REPLICAS,
+    SILENT_MS,
+)
 from tests.harness.redisserver import RedisServer, redis_server
 from tests.store.test_contract import record
 
@@ -175,6 +187,74 @@ async def test_a_server_that_lost_everything_is_filled_by_one_of_several(
     found = await asyncio.gather(store.refill(known), other.refill(known), return_exceptions=True)
     assert found.count(None) == 1
     assert (await other.load()).records == known.records
+
+
+@pytest.mark.parametrize("missing", [*KEYS, *combinations(KEYS, 2)])
+async def test_what_a_server_lost_of_its_keys_is_put_back_by_a_replica(
+    store: RedisStore, other: RedisStore, client: Any, missing: str | tuple[str, str]
+) -> None:
+    await store.begin()
+    await store.declare("older")
+    await other.declare("newer")
+    line = Transition(1.0, "users", "phase", "0%", "25%", "file", "edited")
+    await store.commit(Change((record(),), transitions=(line,), table=TableMark(3, "t")))
+    before, theirs = await store.load(), await other.load()
+    lost = (missing,) if isinstance(missing, str) else missing
+    await client.delete(*lost)
+    for each, known in ((store, before), (other, theirs)):
+        with contextlib.suppress(LostError):
+            await each.present()
+            continue
+        await each.refill(known)
+        await each.present()
+    found = await store.load()
+    # Without a sign that there was something the replicas see that their records are not there.
+    is_seen = not {META, RECORDS} <= set(lost)
+    assert (found.records, found.starts) == ((before.records, 1) if is_seen else ({}, 0))
+    assert [each.id for each in found.replicas] == ["a1", "b2"]
+    assert not leads(found)
+    assert leads(await other.load())
+    if REPLICAS not in lost:
+        assert found.table == before.table
+    if HISTORY not in lost:
+        assert await store.history() == [line]
+    await store.commit(Change((record(generation=len(found.records) + 1),)))
+
+
+async def test_what_the_server_still_has_is_not_replaced_by_what_a_replica_knew(
+    store: RedisStore, other: RedisStore, client: Any
+) -> None:
+    await store.declare("file")
+    await store.commit(Change((record(),)))
+    behind = await store.load()
+    await store.commit(Change((record(generation=2),)))
+    await client.delete(META)
+    await other.refill(behind)
+    assert (await store.load()).records["users"].generation == 2
+    with pytest.raises(ConflictError, match="nothing is missing"):
+        await store.refill(behind)
+
+
+async def test_that_the_last_replica_has_left_is_no_loss(
+    server: RedisServer, store: RedisStore, client: Any
+) -> None:
+    await store.declare("file")
+    await store.commit(Change((record(),)))
+    await store.leave()
+    later = await RedisStore.open(server.url, "c3")
+    assert (await later.begin()).records == {"users": record()}
+    await later.close()
+
+
+async def test_a_file_is_the_newest_although_the_server_lost_the_order_of_all(
+    store: RedisStore, other: RedisStore, client: Any
+) -> None:
+    await store.declare("old")
+    await client.delete(FILES)
+    await other.declare("new")
+    await store.present()
+    assert not leads(await store.load())
+    assert leads(await other.load())
 
 
 async def test_who_is_known_is_waited_for_after_a_refill(

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from proxy.store.records import Change, Stored, TableMark
 from proxy.store.redis_address import shown_address
-from proxy.store.state import ConflictError, DamagedError, StoreError
+from proxy.store.state import ConflictError, DamagedError, LostError, StoreError
 from proxy.store.state_redis import TIMEOUT_S, RedisStore
 from proxy.store.state_scripts import (
     CHANNEL,
@@ -281,14 +281,15 @@ async def test_values_that_cannot_be_read_are_damage(
     await refused(store.commit(Change((record(generation=2),))), "a record cannot be read")
 
 
-@pytest.mark.parametrize("key", [SCHEMA, META, RECORDS])
+@pytest.mark.parametrize("key", [SCHEMA, META, RECORDS, REPLICAS])
 async def test_a_key_that_is_gone_is_damage(
     server: RedisServer, store: RedisStore, client: Any, key: str
 ) -> None:
+    await store.declare("file")
     await store.commit(Change((record(),)))
     await client.delete(key)
     for call in (store.load(), RedisStore.open(server.url, "a1")):
-        assert isinstance(await refused(call, "is damaged"), DamagedError)
+        assert isinstance(await refused(call, "is damaged"), LostError)
 
 
 async def test_a_newer_schema_is_refused(
