@@ -76,8 +76,9 @@ def needs(
     dwell = dwell_of(advance, phase)
     if progress.healthy_s < dwell:
         yield f"{spoken_time(dwell - progress.healthy_s)} more of healthy evidence"
-        if verdict.state == "inconclusive":
-            yield f"the verdict is inconclusive: {verdict.evidence}"
+    if verdict.state == "inconclusive":
+        # What was healthy once is no reason to go on when nothing is known any more.
+        yield f"the verdict is inconclusive: {verdict.evidence}"
     if progress.trials < advance.min_samples:
         yield f"{advance.min_samples - progress.trials:,} more trials"
     if coverage is not None and coverage < advance.min_coverage:

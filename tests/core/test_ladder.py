@@ -61,6 +61,7 @@ def test_a_step_has_its_own_dwell_or_that_of_all() -> None:
         (ZERO, ENOUGH, PASSING, 1.0, 3.0, ["3 s more of the cool-down"]),
         (TEN, ENOUGH, PASSING, 1.0, 0.0, ["approval"]),
         (ZERO, ENOUGH, Verdict("failing", "37 of 40"), 1.0, 0.0, ["failing: 37 of 40"]),
+        (ZERO, ENOUGH, Verdict("inconclusive", "quiet"), None, 0.0, ["inconclusive: quiet"]),
         (
             ZERO,
             Progress(0.0),
