@@ -100,7 +100,7 @@ class Controller:
         self._counts = Aggregator(time.monotonic())
         self._traces = Traces(log)
         self._alerts = Alerts(log)
-        self._guard = Guard(self._judged, self._coverage, self._alerts.tell_low_coverage)
+        self._guard = Guard(self._judged, self._alerts.tell_low_coverage)
         self._evidence = Evidence(
             self._key,
             self._counts,
@@ -395,9 +395,6 @@ class Controller:
         """Another replica moved a route: it has told those who are to be alerted."""
         log_line("route changed by another replica", line)
         self._view.moved(line, elsewhere=True)
-
-    def _coverage(self, route: str, now: float) -> float | None:
-        return self._counts.window(route, now).coverage
 
     # Comparing
 

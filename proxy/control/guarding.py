@@ -18,11 +18,12 @@ from proxy.control.replicas import is_warden
 from proxy.control.steering import Policy, is_ready
 from proxy.control.world import Judged, World
 from proxy.core.guard import SLOT_S, RouteGuard, Verdict
-from proxy.core.ladder import Progress, Shortage, needs, next_step
+from proxy.core.ladder import Coverage, Progress, Shortage, needs, next_step
 from proxy.core.messages import Counts, Observation, Report
 from proxy.core.model import Phase, Route, RouteState
 from proxy.core.policy import Revert
 from proxy.observe.assessing import Assessment
+from proxy.observe.window import COMPARISON_CELLS
 from proxy.store.records import Record
 
 TICK_S: Final = 0.25
@@ -43,6 +44,7 @@ class _Judge:
     __slots__ = (
         "base",
         "compares",
+        "coverage",
         "guard",
         "healthy_s",
         "key",
@@ -62,6 +64,7 @@ class _Judge:
         self.healthy_s = 0.0
         self.base = 0
         self.saved_at = now
+        self.coverage = Coverage()
         self.uncovered = Shortage()
 
     def share(self, route: str) -> Share:
@@ -86,11 +89,9 @@ class Guard:
     def __init__(
         self,
         submit: Callable[[Judged], None],
-        coverage: Callable[[str, float], float | None],
         tell_low: Callable[[str, float, float], None],
     ) -> None:
         self._submit = submit
-        self._coverage = coverage
         self._tell_low = tell_low  # a route, its coverage, and what it should be
         self._world: World | None = None
         self._judges: dict[str, _Judge] = {}
@@ -130,11 +131,19 @@ class Guard:
         legacy, new = counts.latency.get("legacy", {}), counts.latency.get("new", {})
         judge.guard.took(time.time(), legacy, new)
         self.pool.took(share, legacy, new)
+        compared = sum(counts.comparisons.get(result, 0) for result in COMPARISON_CELLS)
+        self._read(judge, share, now, counts.eligible, compared)
         self._dirty.add(counts.route)
+
+    def _read(self, judge: _Judge, share: Share, now: float, eligible: int, compared: int) -> None:
+        """Count reads that could be compared, and those that were."""
+        judge.coverage.add(now, eligible, compared)
+        self.pool.read(share, eligible, compared)
 
     def heard(self, share: Share) -> None:
         """What another replica has counted: of the same rules, phase and resume, or nothing."""
-        judge = self._judge(share.route, time.monotonic())
+        now = time.monotonic()
+        judge = self._judge(share.route, now)
         if judge is None or judge.key != (share.phase, share.digest, share.resumed_at):
             return
         for slot, (equal, divergent, fine, failed) in share.trials.items():
@@ -143,6 +152,7 @@ class Guard:
                 judge.guard.compared(at, equal, divergent)
                 judge.guard.asked(at, fine, failed)
         judge.guard.took(time.time(), share.legacy, share.new)
+        judge.coverage.add(now, share.eligible, share.compared)
         self._dirty.add(share.route)
 
     def assessed(self, found: Assessment, now: float) -> None:
@@ -152,7 +162,12 @@ class Guard:
         differ would look as if all did.
         """
         seen = found.observation
-        if seen.repeat or found.result not in ("equal", "noise", "divergent") or _is_failed(seen):
+        if found.result not in ("equal", "noise", "divergent") or _is_failed(seen):
+            return
+        judge = self._judge(seen.route, now)
+        if judge is not None and seen.phase == judge.key[0].progress:
+            self._read(judge, judge.share(seen.route), now, 0, 1)
+        if seen.repeat:
             return
         is_bad = found.result == "divergent"
         held = _Held(now, found.slot, seen.route, seen.phase, seen.at, is_bad)
@@ -208,7 +223,7 @@ class Guard:
         step = next_step(policy.advance, record.effective)
         if step is None:
             return None
-        verdict, coverage = self.verdict(name), self._covered(name, record, now)
+        verdict, coverage = self.verdict(name), self._covered(name, now)
         return step.phase, "; ".join(self._needs(name, record, policy, verdict, coverage))
 
     def _needs(
@@ -234,9 +249,10 @@ class Guard:
             )
         )
 
-    def _covered(self, name: str, record: Record, now: float) -> float | None:
-        """The coverage of a route; None in a phase that compares nothing."""
-        return self._coverage(name, now) if record.effective.progress in range(-1, 101) else None
+    def _covered(self, name: str, now: float) -> float | None:
+        """The coverage of a route, at all replicas; None where there was nothing to compare."""
+        judge = self._judges.get(name)
+        return judge.coverage.share(now) if judge is not None and judge.compares else None
 
     # At work
 
@@ -250,7 +266,7 @@ class Guard:
             if now - self._climbed_at >= CLIMB_EVERY_S:
                 passed_s = min(now - self._climbed_at, 10 * CLIMB_EVERY_S)
                 self._climbed_at = now
-                self._climb(now, passed_s)
+                self.climb(now, passed_s)
 
     def _judge_dirty(self, now: float) -> None:
         dirty, self._dirty = self._dirty, set()
@@ -267,12 +283,14 @@ class Guard:
                 evidence, cause = verdict.evidence, verdict.cause
                 self._submit(Judged(name, phase, digest, "failing", evidence, cause))
 
-    def _climb(self, now: float, passed_s: float) -> None:
+    def climb(self, now: float, passed_s: float) -> None:
+        """Look at the routes with a ladder; `passed_s` is the time since the last look."""
         world = self._world
         if world is None or world.frozen:
             return
         # One replica climbs for all; the others know as much, should it go away.
-        submit = self._submit if is_warden(world.stored) else _ignore
+        climbs = is_warden(world.stored)
+        submit = self._submit if climbs else _ignore
         for name, policy in world.policies.items():
             record = world.stored.records.get(name)
             if policy.advance is None or record is None or name not in world.routes:
@@ -286,14 +304,14 @@ class Guard:
                 continue
             if verdict.state == "passing":
                 judge.healthy_s += passed_s
-            coverage = self._covered(name, record, now)
+            coverage = self._covered(name, now)
             phase, digest, _ = judge.key
             missing = self._needs(name, record, policy, verdict, coverage)
             step = next_step(policy.advance, phase)
             if step is not None and coverage is not None:
                 # Low coverage that lasts is told once, until it is good again or the phase another.
                 wanted = policy.advance.min_coverage
-                if judge.uncovered.is_to_be_told(coverage < wanted, passed_s):
+                if judge.uncovered.is_to_be_told(coverage < wanted, passed_s) and climbs:
                     self._tell_low(name, coverage, wanted)
             if step is not None and not missing:
                 submit(Judged(name, phase, digest, "climb", verdict.evidence))

@@ -33,7 +33,8 @@ log = structlog.get_logger("proxy.control")
 class Share(msgspec.Struct, array_like=True):
     """What was counted of one route: trials by slot, times by bucket of LATENCY_BOUNDS_S.
 
-    Of each slot: how many were equal, diverged, were not failed by new, were failed by it.
+    Of each slot: how many were equal, diverged, were not failed by new, were failed by it. And of
+    the reads that could be compared: how many there were, and how many that was done with.
     """
 
     route: str
@@ -43,6 +44,8 @@ class Share(msgspec.Struct, array_like=True):
     trials: dict[int, list[int]] = {}
     legacy: dict[int, int] = {}
     new: dict[int, int] = {}
+    eligible: int = 0
+    compared: int = 0
 
 
 class Word(msgspec.Struct, frozen=True, array_like=True):
@@ -80,6 +83,12 @@ class Pool:
                 for bucket, count in counts.items():
                     into[bucket] = into.get(bucket, 0) + count
 
+    def read(self, share: Share, eligible: int, compared: int) -> None:
+        """Count reads that could be compared, and those that were."""
+        if (eligible or compared) and (kept := self._kept(share)) is not None:
+            kept.eligible += eligible
+            kept.compared += compared
+
     def take(self) -> list[Share]:
         """Everything; empty afterwards."""
         shares = list(self._shares.values())
@@ -93,6 +102,7 @@ class Pool:
             for slot, counts in share.trials.items():
                 self.trial(empty, slot, counts)
             self.took(empty, share.legacy, share.new)
+            self.read(empty, share.eligible, share.compared)
 
     def _kept(self, share: Share) -> Share | None:
         if not self.is_open:

@@ -1,5 +1,6 @@
 """The ladder: which phase comes next for a route, and what is still needed for it. Pure."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,6 +11,8 @@ from proxy.core.model import Phase
 from proxy.core.policy import Advance, Step
 
 TOLD_AFTER_S: Final = 60.0
+COVERAGE_SLOT_S: Final = 10.0
+COVERAGE_SLOTS: Final = 30
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -22,6 +25,33 @@ class Progress(msgspec.Struct, frozen=True):
     since: float
     healthy_s: float = 0.0
     trials: int = 0
+
+
+class Coverage:
+    """How many of the reads that could be compared were, in the last five minutes.
+
+    `now` is in seconds of any clock that does not go back.
+    """
+
+    __slots__ = ("_slots",)
+
+    def __init__(self) -> None:
+        self._slots: deque[list[int]] = deque(maxlen=COVERAGE_SLOTS)  # number, eligible, compared
+
+    def add(self, now: float, eligible: int, compared: int) -> None:
+        number = int(now // COVERAGE_SLOT_S)
+        if not self._slots or self._slots[-1][0] != number:
+            self._slots.append([number, 0, 0])
+        self._slots[-1][1] += eligible
+        self._slots[-1][2] += compared
+
+    def share(self, now: float) -> float | None:
+        """From 0 to 1; None where there was no such read."""
+        first = int(now // COVERAGE_SLOT_S) - COVERAGE_SLOTS + 1
+        recent = [slot for slot in self._slots if slot[0] >= first]
+        eligible = sum(slot[1] for slot in recent)
+        # A comparison may be reported a moment before its read is counted as eligible.
+        return min(sum(slot[2] for slot in recent) / eligible, 1.0) if eligible else None
 
 
 class Shortage:

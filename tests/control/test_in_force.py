@@ -37,7 +37,7 @@ def view_of(made: Bench) -> ControllerView:
         lambda found, now: None,
         no_store,
     )
-    guard = Guard(made.ledger.submit, lambda route, now: None, lambda *low: None)
+    guard = Guard(made.ledger.submit, lambda *low: None)
     commands = Commands(made.ledger, b"k" * 32, guard.verdict)
     comparers = Comparers(0, evidence.compared)
     return ControllerView(

@@ -57,12 +57,14 @@ def test_trials_and_times_add_up_and_are_put_back() -> None:
     pool.trial(share(), SLOT, (2, 3, 4, 5))
     pool.took(share(), {7: 1}, {})
     pool.took(share(), {7: 1}, {8: 2})
+    pool.read(share(), 5, 4)
     taken = pool.take()
-    assert taken == [share(trials={SLOT: [3, 3, 5, 5]}, legacy={7: 2}, new={8: 2})]
+    counted: dict[str, Any] = {"legacy": {7: 2}, "new": {8: 2}, "eligible": 5, "compared": 4}
+    assert taken == [share(trials={SLOT: [3, 3, 5, 5]}, **counted)]
     assert pool.take() == []
     pool.trial(share(), SLOT, (1, 1, 1, 1))
     pool.put_back(taken)
-    assert pool.take() == [share(trials={SLOT: [4, 4, 6, 6]}, legacy={7: 2}, new={8: 2})]
+    assert pool.take() == [share(trials={SLOT: [4, 4, 6, 6]}, **counted)]
 
 
 def test_what_is_of_another_phase_begins_anew() -> None:
@@ -171,7 +173,7 @@ async def test_a_redis_that_is_away_loses_no_trial(server: RedisServer) -> None:
 
 def guard_of(state: RouteState, resumed_at: float | None = None) -> Guard:
     """A guard of one of two replicas, over one route."""
-    guard = Guard(lambda judged: None, lambda name, now: None, lambda *low: None)
+    guard = Guard(lambda judged: None, lambda *low: None)
     record = Record("a", 1, "d", state.phase, state.phase, state.authority, resumed_at=resumed_at)
     replicas = (Replica("a1", "", 1, 0.0), Replica("b2", "", 1, 0.0))
     stored = Stored(records={"a": record}, replica="a1", replicas=replicas)
