@@ -8,12 +8,12 @@ Where a text does not say where a value ends, more of it is taken rather than le
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Iterator
+from typing import Final
 
+from comparators.columns import column_spans
 from comparators.secrets import HASHED, MARK, Span
-
-IsNamed: TypeAlias = Callable[[str], bool]
+from comparators.spoken import IsNamed, is_named_at, spoken_spans
 
 # A quote as it is, or as HTML, a URL or JSON writes it, behind the backslashes that escape it.
 _ESCAPE: Final = r"(?:\\|%(?:25)?5[cC])"
@@ -32,28 +32,6 @@ _PAIR = re.compile(
 )
 # What an escape or an encoded character in front of a name adds to it.
 _ADDED = re.compile(r"(?<=%)(?:25)?[0-9A-Fa-f]{2}|(?<=\\)(?:u[0-9A-Fa-f]{4}|[nrtbf])")
-_WORD_BEFORE = re.compile(r"[A-Za-z]{2,20} \Z")
-_SECOND_WORDS: Final = frozenset(
-    (
-        "key",
-        "keys",
-        "code",
-        "codes",
-        "id",
-        "number",
-        "card",
-        "string",
-        "answer",
-        "license",
-        "phrase",
-        "no",
-        "word",
-        "passe",
-        "fiscale",
-        "url",
-        "link",
-    )
-)
 _OPENS = re.compile(rf"(?P<prefix>[bBrRuUfF]{{1,2}}|[A-Za-z_.]{{0,16}}\()?(?P<quote>{_QUOTE})")
 _ANY_QUOTE = re.compile(_QUOTE)
 _INSIDE = re.compile(rf"(?P<quote>{_QUOTE})|(?P<open>[\[{{])|(?P<close>[\]}}])")
@@ -63,6 +41,7 @@ _LINE = re.compile(r"[^\r\n\"<>]+")
 _TRAILING: Final = ")]},."
 _BLOCK = re.compile(r"[|>][+-]?[0-9]?[ \t]*+(?=\r?\n|$)")
 _NEXT_LINE = re.compile(r"\r?\n(?P<indent>[ \t]*+)(?P<item>- )?(?P<rest>[^\r\n]*+)")
+_NO_VALUE = re.compile(r"[\w$.\"' -]{1,80}+[:=]|[<#;\[\]{}()|>/-]")
 _INDENT = re.compile(r"[ \t]*+")
 # Of the parameters of URLs; as names of other values these say something else.
 _OF_QUERY: Final = frozenset(
@@ -89,8 +68,6 @@ _NAMING_ATTRIBUTE = re.compile(
 _CHILDLESS: Final = frozenset(
     ("input", "meta", "area", "base", "br", "col", "embed", "hr", "img", "link", "source", "wbr")
 )
-_FIELD = re.compile(r"(?P<field>\"(?:[^\"]|\"\")*+\"|[^,;\t\r\n\"]*+)(?P<ends>[,;\t]|\r?\n|$)")
-_MAX_COLUMNS: Final = 1000
 
 
 def named_spans(text: str, is_named: IsNamed, elements: bool = True) -> list[Span]:
@@ -102,10 +79,10 @@ def named_spans(text: str, is_named: IsNamed, elements: bool = True) -> list[Spa
     spans: list[Span] = []
     if "=" in text or ":" in text or "%3" in text or "%253" in text:
         spans += _pairs(text, is_named)
+    spans += spoken_spans(text, is_named)
     if elements and ("<" in text or "&lt;" in text or "u003" in text or "%3" in text):
         spans += _elements(text, is_named)
-    if "\n" in text:
-        spans += _columns(text, is_named)
+    spans += column_spans(text, is_named)
     return spans
 
 
@@ -139,15 +116,12 @@ def _pairs(text: str, is_named: IsNamed) -> Iterator[Span]:
 
 def _names_secret(text: str, found: re.Match[str], is_named: IsNamed) -> bool:
     name = found["name"]
-    if is_named(name) or (found["index"] and is_named(found["index"])):
+    if found["index"] and is_named(found["index"]):
         return True
     begin = found.start()
-    if added := _ADDED.match(text, begin):
-        return is_named(text[added.end() : found.end("name")])
-    if name.lower() in _SECOND_WORDS and text[begin - 1 : begin] == " ":
-        before = _WORD_BEFORE.search(text, max(begin - 22, 0), begin)
-        return before is not None and is_named(before[0] + name)
-    return False
+    if (added := _ADDED.match(text, begin)) and is_named(text[added.end() : found.end("name")]):
+        return True
+    return is_named_at(text, begin, name, is_named)
 
 
 def _is_in_query(text: str, found: re.Match[str]) -> bool:
@@ -234,13 +208,13 @@ def _closing_bracket(text: str, at: int) -> int:
 
 
 def _block(text: str, found: re.Match[str]) -> Span:
-    """What stands below a name, further to the right: of YAML."""
+    """What stands below a name: further to the right (of YAML), else the line that follows."""
     line = text.rfind("\n", 0, found.start()) + 1
     own = _INDENT.match(text, line, found.start())
     width = own.end() - line if own is not None else 0
     at = text.find("\n", found.end("is"))
     if at < 0 or not found["is"].startswith(":"):
-        return found.end(), found.end()
+        return _line_below(text, found.end())
     at -= text[at - 1] == "\r"
     begin = end = at
     while (following := _NEXT_LINE.match(text, end)) is not None:
@@ -251,7 +225,14 @@ def _block(text: str, found: re.Match[str]) -> Span:
             break
         end = following.end()
     kept = text[begin:end]
+    if not kept.strip():
+        return _line_below(text, found.end())
     return begin + len(kept) - len(kept.lstrip()), begin + len(kept.rstrip())
+
+
+def _line_below(text: str, at: int) -> Span:
+    """The line there, unless it is another setting: then the one before it had no value."""
+    return at, at if _NO_VALUE.match(text, at) else _end(_LINE, text, at)
 
 
 # Elements
@@ -296,29 +277,3 @@ def _closing_tags(tags: list[re.Match[str]]) -> dict[int, int]:
         elif begins := waiting.get(tag["name"]):
             closing[begins.pop()] = tag.start()
     return closing
-
-
-# Columns
-
-
-def _columns(text: str, is_named: IsNamed) -> list[Span]:
-    """The fields below a name in the first line, where that is one of names alone."""
-    head = text[: text.find("\n")]
-    names = [each.strip(" \r\"'") for each in re.split(r"[,;\t]", head, maxsplit=_MAX_COLUMNS)]
-    hidden = {column for column, name in enumerate(names) if is_named(name)}
-    if len(names) < 2 or not hidden or not all(re.fullmatch(r"[\w .$-]+", name) for name in names):
-        return []
-    spans = []
-    column, at = 0, len(head) + 1
-    while at < len(text):
-        found = _FIELD.match(text, at)
-        if found is None:
-            # A quote that closes nothing: what the field is, is not known, nor what follows.
-            spans.append((at, len(text)))
-            break
-        begin, end = found.span("field")
-        if column in hidden and text[begin:end].strip():
-            spans.append((begin, end))
-        column = column + 1 if found["ends"] in (",", ";", "\t") else 0
-        at = found.end()
-    return spans
