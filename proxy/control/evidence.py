@@ -17,11 +17,13 @@ import msgspec
 import structlog
 
 from comparators.redaction import Redactor
+from comparators.secrets import is_secret_name
 from proxy.control.tasks import goes_on
 from proxy.core.allowance import Allowance
 from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
 from proxy.core.messages import AskAgain, NotAsked, Observation, Report
 from proxy.core.model import Route
+from proxy.core.patterns import Pattern
 from proxy.observe.assessing import Assessment, Assessor
 from proxy.observe.compared import Results
 from proxy.observe.metrics import SKIPPED_MARK, Aggregator
@@ -61,6 +63,8 @@ class Evidence:
         open_store: Callable[[], Awaitable[DivergenceStore]],
     ) -> None:
         self._redactor = Redactor(key)
+        # Of routes like /reset/{token}: the segments of the path that are secrets.
+        self._secret_segments: dict[str, tuple[int, ...]] = {}
         self._counts = counts
         self._observations = observations
         self._trace = trace
@@ -91,6 +95,8 @@ class Evidence:
         """The table in force."""
         self._assessor.retain(routes)
         self._observations.retain(routes)
+        found = {name: _secret_segments(route) for name, route in routes.items()}
+        self._secret_segments = {name: segments for name, segments in found.items() if segments}
 
     def reported(self, report: Report) -> None:
         """What a worker counted and saw."""
@@ -105,7 +111,7 @@ class Evidence:
             else:
                 # A path may hold what no log and no span must; most are looked at no further.
                 target = self._redactor.target(seen.target)
-                seen = msgspec.structs.replace(seen, target=target)
+                seen = self._without_parameters(msgspec.structs.replace(seen, target=target))
                 self._observations.take(seen, now)
                 if not self._assessor.observed(seen):
                     self._trace(seen, None, ())
@@ -116,7 +122,26 @@ class Evidence:
         self.busy_s += results.busy_s
         for route, count in results.dropped.items():
             self._counts.judged(route, f"{SKIPPED_MARK}comparer_busy", now, count)
+        if any(each.observation.route in self._secret_segments for each in results.results):
+            shown = [
+                msgspec.structs.replace(
+                    each, observation=self._without_parameters(each.observation)
+                )
+                for each in results.results
+            ]
+            results = msgspec.structs.replace(results, results=shown)
         self._assessor.take(results, now)
+
+    def _without_parameters(self, seen: Observation) -> Observation:
+        """With the parameters of its path hidden that its route names secrets."""
+        places = self._secret_segments.get(seen.route)
+        if not places:
+            return seen
+        segments = seen.target.split("/")
+        for place in places:
+            if place < len(segments):
+                segments[place] = self._redactor.hashed(segments[place])
+        return msgspec.structs.replace(seen, target="/".join(segments))
 
     def not_asked(self, message: NotAsked) -> None:
         """A worker could not ask again."""
@@ -223,3 +248,8 @@ class Evidence:
         await self._save_noise()
         if self.store is not None:
             await self.store.close()
+
+
+def _secret_segments(route: Route) -> tuple[int, ...]:
+    names = Pattern.parse(route.path).names if "{" in route.path else ()
+    return tuple(number for name, number in names if is_secret_name(name))
