@@ -223,12 +223,12 @@ class BackendConnection(Outgoing):
         self.stuck = True
         self.untaken_at = self.untaken()
         if self.exchange is not None:
-            self.exchange.sink.on_upload_paused(self.exchange)
+            self.exchange.upload_paused()
 
     def resume_writing(self) -> None:
         self.stuck = False
         if self.exchange is not None:
-            self.exchange.sink.on_upload_resumed(self.exchange)
+            self.exchange.upload_resumed()
 
     def on_deadline(self) -> None:
         exchange = self.exchange

@@ -1,7 +1,8 @@
 """Request bodies: how one is read off the client's connection, and how one is kept.
 
 Kept bodies count against one budget of the whole worker, so that many large writes at once are
-refused rather than held in memory.
+refused rather than held in memory. They are held once, in the pieces they came in: whoever sends
+one has these pieces, and sends the next when the one before is taken.
 """
 
 from typing import TYPE_CHECKING
@@ -64,31 +65,30 @@ class BodyReader:
 class KeptBody:
     """A request body held in memory, for as long as it may have to be sent (again)."""
 
-    __slots__ = ("_edge", "_pieces", "size")
+    __slots__ = ("_edge", "_held", "pieces", "size")
 
     def __init__(self, edge: "Edge") -> None:
         self._edge = edge
-        self._pieces: list[bytes] = []
+        self._held = 0
+        self.pieces: list[bytes] = []  # what has these shares them; they are never changed
         self.size = 0
 
     def add(self, data: bytes) -> bool:
         """Keep a piece; False where the worker has no room for it."""
-        if not self._edge.hold(len(data)):
+        held = self._edge.hold(len(data))
+        if not held:
             return False
+        self._held += held
         self.size += len(data)
-        self._pieces.append(data)
+        self.pieces.append(data)
         return True
-
-    def joined(self) -> bytes:
-        """All of it."""
-        pieces = self._pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:
         """Give the room back."""
-        self._edge.held_bytes -= self.size
+        self._edge.held_bytes -= self._held
+        self._held = 0
         self.size = 0
-        self._pieces = []
+        self.pieces = []
 
 
 def body_too_large(limit: int) -> Refusal:

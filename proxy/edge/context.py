@@ -32,6 +32,7 @@ TRACES_ASKED_A_SECOND: Final = 20.0
 ERRORS_KEPT_A_SECOND: Final = 5.0
 # Bodies held in memory for shadows, comparisons and second writes, over the whole worker.
 MAX_HELD_BYTES: Final = 256 << 20
+PIECE_BYTES: Final = 64  # what a piece of a body takes beside its bytes
 
 
 class Edge:
@@ -86,12 +87,16 @@ class Edge:
         for client in self.clients:
             client.peer = None  # it may be trusted now, or no longer
 
-    def hold(self, size: int) -> bool:
-        """Account for a piece of body that is kept; False where there is no room."""
+    def hold(self, size: int) -> int:
+        """Account for a piece of body that is kept: what it takes, 0 where there is no room.
+
+        Whoever keeps it takes that off `held_bytes` again.
+        """
+        size += PIECE_BYTES
         if self.held_bytes + size > MAX_HELD_BYTES:
-            return False
+            return 0
         self.held_bytes += size
-        return True
+        return size
 
     def compare_apart(self, pair: "Pair", observation: Observation) -> bool:
         """Send a pair that is not alike to a comparer; False where there is none."""

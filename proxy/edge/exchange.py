@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from proxy.edge.backend import BackendConnection
     from proxy.edge.pool import Pool
 
+WHOLE_BYTES: Final = 64 << 10  # a request with a body of this size goes out in one piece
 IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+NO_BODY: Final[list[bytes]] = []
 _NO_LIMIT: Final = float("inf")
 
 
@@ -36,7 +38,10 @@ class Sink(Protocol):
 
 
 class Exchange:
-    """A request to one side. `body` is the whole body where it is known, None while it streams."""
+    """A request to one side.
+
+    `body` is the whole body, in pieces, where it is known, None while it streams.
+    """
 
     # Most exchanges keep most of these: defaults of the class cost nothing to set.
     connection: "BackendConnection | None" = None
@@ -51,6 +56,7 @@ class Exchange:
     stream_done = True
     started = 0.0
     url = -1  # which one of several it went to
+    sent = 0  # pieces of the whole body
 
     def __init__(
         self,
@@ -60,7 +66,7 @@ class Exchange:
         method: str,
         request: bytes,
         framing: int,
-        body: bytes | None,
+        body: list[bytes] | None,
         trailers: bytes = b"",
         shadow: bool = False,
         upgrade: bool = False,
@@ -118,6 +124,36 @@ class Exchange:
             connection.send(data, self.framing)
             pool.wheel.set(connection, self.within_limit(pool.backend.idle_timeout_s))
 
+    def upload_paused(self) -> None:
+        """The backend does not take the body as fast as it comes."""
+        if not self._has_kept():
+            self.sink.on_upload_paused(self)
+
+    def upload_resumed(self) -> None:
+        """The backend takes more of the body."""
+        connection, body = self.connection, self.body
+        if connection is not None and body is not None and self._has_kept():
+            self._send_kept(connection, body)
+        else:
+            self.sink.on_upload_resumed(self)
+
+    def _has_kept(self) -> bool:
+        """Whether the whole body is here, and not all of it has been sent."""
+        connection = self.connection
+        return connection is not None and connection.request_open and self.body is not None
+
+    def _send_kept(self, connection: "BackendConnection", body: list[bytes]) -> None:
+        """Send what is taken; the rest stays where it is kept, and goes when it is."""
+        while self.sent < len(body):
+            piece = body[self.sent]
+            self.sent += 1
+            self.send(piece)
+            # A write may pause us, and may come back here before it returns.
+            if connection.stuck or self.connection is not connection:
+                return
+        if connection.request_open:
+            self.finish(self.trailers)
+
     def finish(self, trailers: bytes) -> None:
         """A streaming body is complete."""
         self.stream_done = True
@@ -172,13 +208,20 @@ class Exchange:
                 timeout_s = self.head_timeout_s
             else:
                 timeout_s = self.pool.backend.idle_timeout_s
-        else:
-            if self.framing == CHUNKED:
-                request = b"".join((request, chunk(body), last_chunk(self.trailers)))
-            elif body:
-                request += body
+        elif self.framing == 0:
             connection.begin_whole(request)
             timeout_s = self.head_timeout_s
+        elif sum([len(piece) for piece in body]) <= WHOLE_BYTES:
+            whole = b"".join(body)
+            if self.framing == CHUNKED:
+                whole = chunk(whole) + last_chunk(self.trailers)
+            connection.begin_whole(request + whole)
+            timeout_s = self.head_timeout_s
+        else:
+            connection.begin(request)
+            self.sent = 0
+            self._send_kept(connection, body)
+            return
         if self.limit_at != _NO_LIMIT:
             timeout_s = self.within_limit(timeout_s)
         self.pool.wheel.set(connection, timeout_s)

@@ -97,10 +97,11 @@ class Pair:
             return False
         if self.skipped:
             return True
-        if not self.edge.hold(len(data)):
+        held = self.edge.hold(len(data))
+        if not held:
             self.skip("memory")
             return False
-        self.held += len(data)
+        self.held += held
         self.bodies[at].append(data)
         return True
 

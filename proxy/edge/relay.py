@@ -22,7 +22,7 @@ from proxy.core.model import Failure, FailureKind, Side
 from proxy.core.planning import under_maintenance
 from proxy.edge.answers import FAILURE_STATUS
 from proxy.edge.body import KeptBody
-from proxy.edge.exchange import Exchange
+from proxy.edge.exchange import NO_BODY, Exchange
 from proxy.edge.pair import Pair, code_of
 from proxy.edge.replying import Replying
 from proxy.edge.tunnel import Tunnel
@@ -220,10 +220,10 @@ class Relay(Replying):
         """A new exchange with one side, not started yet."""
         request = self.request
         service = self.service
-        body: bytes | None = b""
+        body: list[bytes] | None = NO_BODY
         if request.framing != 0:
             kept = self.body
-            body = kept.joined() if kept is not None and not self.streaming else None
+            body = kept.pieces if kept is not None and not self.streaming else None
         return Exchange(
             self,
             side,

@@ -15,7 +15,7 @@ from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
 from proxy.core.messages import AnswerRecord, Observation, Suspect
 from proxy.core.model import Failure, FailureKind, Side
-from proxy.edge.exchange import Exchange
+from proxy.edge.exchange import NO_BODY, Exchange
 from proxy.edge.pair import Pair, heads_agree
 from proxy.edge.tally import LEGACY
 
@@ -147,6 +147,7 @@ class Repeat:
         self.heads: list[ResponseHead | None] = [None, None]
         self.bodies: list[list[bytes]] = [[], []]
         self.size = 0
+        self.held = 0
         self.left = 0
         self.reason = ""  # why it came to nothing
 
@@ -165,7 +166,7 @@ class Repeat:
                 request.method,
                 request.to_side(service, side, as_shadow=True),
                 0,
-                b"",
+                NO_BODY,
                 b"",
                 True,
             )
@@ -196,6 +197,11 @@ class Repeat:
     def on_data(self, exchange: Exchange, data: bytes) -> None:
         if self.reason:
             return
+        held = self.edge.hold(len(data))
+        if not held:
+            self._give_up("memory")
+            return
+        self.held += held
         self.size += len(data)
         self.bodies[exchange.at].append(data)
         if self.size > 2 * self.ticket.service.route.shadow.max_body_bytes:
@@ -228,7 +234,8 @@ class Repeat:
         live = self.ticket.service.live
         live.shadows.taken -= 1
         if self.suspect_id is None:
-            live.tally.event("control_shed" if reason == "no_connection" else "control_failed")
+            is_shed = reason in ("no_connection", "memory")
+            live.tally.event("control_shed" if is_shed else "control_failed")
         else:
             self.edge.tell_not_asked(self.suspect_id, reason)
 
@@ -271,6 +278,8 @@ class Repeat:
     def _let_go(self) -> list[Exchange]:
         """Its exchanges know it and it knows them: such a cycle, with its bodies, would stay."""
         exchanges, self.exchanges = self.exchanges, []
+        self.edge.held_bytes -= self.held
+        self.held = 0
         self.bodies = [[], []]
         return exchanges
 

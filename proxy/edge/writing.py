@@ -117,8 +117,9 @@ class WriteRelay(Relay):
         self.answering = exchange
         if self.streaming:
             # What came while it was parked goes first; from here on nothing is kept.
-            if self.body is not None and self.body.size:
-                exchange.send(self.body.joined())
+            if self.body is not None:
+                for piece in self.body.pieces:
+                    exchange.send(piece)
             self.stop_keeping()
             if self.client is not None:
                 self.client.resume_reading()
