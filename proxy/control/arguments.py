@@ -18,6 +18,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--admin-host", help="what the admin API listens on; none: a Unix socket")
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--known-fd", type=int, required=True, help="memory that outlives this")
+    parser.add_argument("--pulse-fd", type=int, required=True, help="that the loop turns")
+    parser.add_argument("--pulse-at", type=int, required=True, help="the place of it there")
     parser.add_argument("--runtime", required=True, help="the launcher's private directory")
     parser.add_argument("--log-format", default="auto")
     return parser.parse_args(argv)

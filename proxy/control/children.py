@@ -35,7 +35,7 @@ class Child:
         self.name = name
         self.restart_at: float | None = 0.0  # None while it runs, or is to stay down
         self.is_told_to_stop = False
-        self.is_killed = False  # by us
+        self._killed_since = ""  # why we killed it
         self.failures = 0  # early deaths in a row
         # What is installed, whatever stands in the working directory.
         self._command = [sys.executable, "-P", "-m", module, *arguments]
@@ -62,6 +62,7 @@ class Child:
             preexec_fn=_die_with(os.getpid()),
         )
         self._started_at = now
+        self._killed_since = ""
         self.restart_at = None
 
     def ended(self, status: int, now: float) -> str:
@@ -73,7 +74,7 @@ class Child:
         self.failures = 0 if lived_s >= HEALTHY_AFTER_S else self.failures + 1
         if not self.is_told_to_stop:
             self.restart_at = now + back_off_s(self.failures)
-        return exit_reason(code, by_us=self.is_killed)
+        return exit_reason(code, self._killed_since)
 
     def start_failed(self, now: float) -> None:
         """The system could not start it: try again later."""
@@ -88,8 +89,12 @@ class Child:
     def send(self, signum: signal.Signals) -> None:
         """Send it a signal, if it runs. It is not reaped elsewhere, so the pid is still its own."""
         if self._process:
-            self.is_killed |= signum is signal.SIGKILL
             os.kill(self._process.pid, signum)
+
+    def kill(self, since: str) -> None:
+        """SIGKILL, if it runs; `since` says why."""
+        self._killed_since = since
+        self.send(signal.SIGKILL)
 
 
 def back_off_s(failures: int) -> float:
@@ -98,8 +103,8 @@ def back_off_s(failures: int) -> float:
     return min(FIRST_BACK_OFF_S * 2.0**doublings, LONGEST_BACK_OFF_S)
 
 
-def exit_reason(code: int, *, by_us: bool = False) -> str:
-    """An exit code (negative: a signal, that was sent `by_us` if it is SIGKILL) in words."""
+def exit_reason(code: int, killed_since: str = "") -> str:
+    """An exit code (negative: a signal, of ours if it is SIGKILL and we know why) in words."""
     if code >= 0:
         return f"exited with {code}"
     try:
@@ -108,7 +113,7 @@ def exit_reason(code: int, *, by_us: bool = False) -> str:
         name = f"signal {-code}"
     hint = ""
     if name == "SIGKILL":
-        hint = " (since the drain was cut short)" if by_us else " (out of memory?)"
+        hint = f" (since {killed_since})" if killed_since else " (out of memory?)"
     return f"was killed by {name}{hint}"
 
 

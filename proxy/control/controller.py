@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -36,6 +37,7 @@ from proxy.control.ledger import Ledger
 from proxy.control.lines import log_line
 from proxy.control.link import LinkServer, WorkerLink
 from proxy.control.pooling import Pooling
+from proxy.control.pulse import beat, read_hung
 from proxy.control.reload import Reloader
 from proxy.control.roster import Roster
 from proxy.control.steering import Policy
@@ -141,6 +143,7 @@ class Controller:
             Commands(self._ledger, self._key, self._guard.verdict),
             self._alerts.counts,
             self._pooling.counts if self._pooling is not None else {},
+            partial(read_hung, options.pulse_fd),
         )
 
     async def run(self) -> None:
@@ -155,6 +158,7 @@ class Controller:
         admin = socket.socket(fileno=self._options.admin_fd)
         async with asyncio.TaskGroup() as group:
             tasks = [
+                group.create_task(beat(self._options.pulse_fd, self._options.pulse_at)),
                 group.create_task(self._ledger.run()),
                 group.create_task(self._read_the_file()),
                 group.create_task(self._health.run()),

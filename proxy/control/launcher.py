@@ -8,7 +8,8 @@ It serves nothing itself, and of state holds only what its controller remembers.
 3. Drain: the launcher closes its copies of the listening sockets and only then asks the workers to
    stop. A worker's own copy keeps its queue alive until it has taken what is queued; the other
    order would leave clients queued at a socket that nobody accepts from any more.
-4. Workers go first, then comparers, the controller last: it receives their last counts and their
+4. A child whose loop stands still is killed and started again (`watchdog`).
+5. Workers go first, then comparers, the controller last: it receives their last counts and their
    last alarms.
 """
 
@@ -20,6 +21,7 @@ import secrets
 import select
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,10 @@ from proxy.config import Config, Finding, TcpAddress, load_bytes
 from proxy.config.source import UnreadableError, read_source
 from proxy.control.children import LOUD_AFTER_FAILURES, Child
 from proxy.control.copies import FIRST
+from proxy.control.pulse import place, write_hung
 from proxy.control.runtime import LINK_NAME, RESULTS_NAME, comparer_name, private_directory
 from proxy.control.sockets import ListenError, Listeners, listen, listen_link
+from proxy.control.watchdog import Watchdog, Watched
 from proxy.core.descriptors import is_too_little, room
 from proxy.observe.logging import configure_logging
 from proxy.store.opening import check_shared_state, check_state
@@ -45,6 +49,10 @@ MALLOC = {
     "MALLOC_TOP_PAD_": str(16 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
+# For how long a loop may stand still. Who serves clients, or is the last to get the processor, is
+# borne longer: without a controller nobody judges, a worker in vain takes its clients with it.
+CONTROLLER_PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 KILL_AFTER_GRACE_S = 5.0  # a worker gets this beyond its grace, the controller only this
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -150,6 +158,8 @@ class Launcher:
         self._ready_read, self._ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # What one controller knew, for the next one, also where no disk takes it.
         self._known = os.memfd_create("banyan-known", os.MFD_CLOEXEC)
+        self._pulse = os.memfd_create("banyan-pulse", os.MFD_CLOEXEC)
+        self._hung: Counter[str] = Counter()
         self._urls = {
             "listen": public.url("https" if config.tls else "http"),
             "admin": admin.url("http"),
@@ -157,11 +167,11 @@ class Launcher:
         self._is_ready = False
         self._clean = True
         self._workers = [
-            _worker(options, config, slot, public.fileno(slot), inside)
+            _worker(options, config, slot, public.fileno(slot), inside, self._pulse)
             for slot in range(config.workers)
         ]
         self._comparers = [
-            _comparer(options, number, each.fileno(0), inside)
+            _comparer(options, config, number, each.fileno(0), inside, self._pulse)
             for number, each in enumerate(inside.suspects)
         ]
         admin_host = (
@@ -180,6 +190,7 @@ class Launcher:
                 *("--admin-fd", str(admin.fileno(0))),
                 *("--ready-fd", str(self._ready_write)),
                 *("--known-fd", str(self._known)),
+                *_pulse(self._pulse, 0),
                 *("--runtime", str(inside.runtime)),
                 *("--state", str(config.state.sqlite_path)),
                 *("--log-format", config.telemetry.log_format),
@@ -187,10 +198,15 @@ class Launcher:
             ],
             [
                 *(inside.link.fileno(0), inside.results.fileno(0), admin.fileno(0)),
-                *(self._ready_write, self._known),
+                *(self._ready_write, self._known, self._pulse),
             ],
         )
         self._children = [self._controller, *self._workers, *self._comparers]
+        watched = [
+            Watched(child, place(number), CONTROLLER_PATIENCE_S if number == 0 else PATIENCE_S)
+            for number, child in enumerate(self._children)
+        ]
+        self._watchdog = Watchdog(self._pulse, watched, time.monotonic())
 
     def run(self) -> int:
         """Serve until a drain is done; 0 if every child ended by itself."""
@@ -207,9 +223,9 @@ class Launcher:
     def close(self) -> None:
         """Whatever happened: leave no child and no descriptor behind."""
         for child in self._children:
-            child.send(signal.SIGKILL)
+            child.kill("the launcher ends")
         pipes = (self._wake_read, self._wake_write, self._ready_read, self._ready_write)
-        for each in (*pipes, self._known):
+        for each in (*pipes, self._known, self._pulse):
             os.close(each)
         if self._options.ready_file and self._is_ready:
             self._options.ready_file.unlink(missing_ok=True)
@@ -217,12 +233,22 @@ class Launcher:
     def _until_told_to_stop(self) -> signal.Signals:
         while True:
             self._start_due_children()
-            for signum in self._wait(self._next_restart()):
+            self._kill_the_hung()
+            for signum in self._wait(min(self._next_restart(), self._watchdog.next_look)):
                 if signum in (signal.SIGTERM, signal.SIGINT):
                     return signum
                 if signum is signal.SIGHUP:
                     self._log.info("reload asked for", signal="SIGHUP")
                     self._controller.send(signal.SIGHUP)
+
+    def _kill_the_hung(self) -> None:
+        for child, silent_s in self._watchdog.look(time.monotonic()):
+            self._hung[child.name.partition(" ")[0]] += 1
+            write_hung(self._pulse, self._hung)
+            self._log.critical(
+                "child is hung, killing it", child=child.name, pid=child.pid, silent_s=silent_s
+            )
+            child.kill(f"it was hung for {silent_s:.0f} s")
 
     def _stop_accepting(self) -> None:
         for worker in self._workers:
@@ -245,7 +271,7 @@ class Launcher:
                 self._log.warning("drain cut short", killed=left, by_signal=hurried)
                 for child in self._children:
                     child.stay_down()
-                    child.send(signal.SIGKILL)
+                    child.kill("the drain was cut short")
                 deadline = float("inf")
             elif children != [self._controller]:
                 # Workers that finish writes may still need the controller.
@@ -334,16 +360,26 @@ class Launcher:
                 signal.signal(signum, handler)
 
 
-def _comparer(options: Options, number: int, listen_fd: int, inside: Inside) -> Child:
+def _pulse(page: int, number: int) -> tuple[str, ...]:
+    """Where the child of this number, of all in their order, says that its loop turns."""
+    return "--pulse-fd", str(page), "--pulse-at", str(place(number))
+
+
+def _comparer(
+    options: Options, config: Config, number: int, listen_fd: int, inside: Inside, page: int
+) -> Child:
     arguments = [
         *("--number", str(number)),
         *("--listen-fd", str(listen_fd)),
         *("--controller", str(inside.runtime / RESULTS_NAME)),
+        *_pulse(page, 1 + config.workers + number),
     ]
-    return Child(f"comparer {number}", options.comparer_module, arguments, [listen_fd])
+    return Child(f"comparer {number}", options.comparer_module, arguments, [listen_fd, page])
 
 
-def _worker(options: Options, config: Config, slot: int, listen_fd: int, inside: Inside) -> Child:
+def _worker(
+    options: Options, config: Config, slot: int, listen_fd: int, inside: Inside, page: int
+) -> Child:
     sockets = [str(inside.runtime / comparer_name(n)) for n in range(config.comparers)]
     arguments = [
         *("--slot", str(slot)),
@@ -352,10 +388,11 @@ def _worker(options: Options, config: Config, slot: int, listen_fd: int, inside:
         *("--comparers", *sockets),
         *("--grace", f"{options.grace_s:g}"),
         *("--workers", str(config.workers)),
+        *_pulse(page, 1 + slot),
     ]
     if config.tls:
         arguments += ["--tls-cert", config.tls.cert, "--tls-key", config.tls.key]
-    return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd], MALLOC)
+    return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd, page], MALLOC)
 
 
 def _load(path: Path) -> tuple[Config, bytes]:

@@ -6,7 +6,7 @@ routes does not: it comes from the store.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -58,6 +58,7 @@ class ControllerView:
         commands: Commands,
         alerts: Mapping[str, int],
         words: Mapping[str, int],
+        hung: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.config_errors = 0
         self.divergences = Recorded(evidence, evidence.noise_of)
@@ -72,6 +73,7 @@ class ControllerView:
         self._guard = guard
         self._alerts = alerts
         self._words = words
+        self._hung = hung
         self._reverts: Counter[tuple[str, str]] = Counter()
         self.steering = commands
         self.events = Events()
@@ -198,6 +200,7 @@ class ControllerView:
             replicas=len(world.stored.replicas) if world else 0,
             words={**self._words, "dropped": self._guard.pool.dropped},
             listeners_let_go=self.events.let_go,
+            hung=self._hung(),
         )
         yield from self._counts.prometheus(fleet, time.monotonic())
         yield from trace_families(self._traces)

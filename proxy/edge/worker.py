@@ -1,9 +1,10 @@
 """A worker process: answers clients on its listening socket by the table the controller sends.
 
 `python -m proxy.edge.worker --slot N --listen-fd FD --link PATH [--comparers PATH ...]
-[--workers N] [--grace S] [--tls-cert FILE --tls-key FILE]`. It accepts nothing before its first
-table. SIGTERM drains: what waits in the listening queue is still accepted, idle connections close,
-requests under way finish within the grace period, then exit 0. A second SIGTERM ends it at once.
+[--workers N] [--grace S] [--tls-cert FILE --tls-key FILE] [--pulse-fd FD --pulse-at BYTES]`.
+It accepts nothing before its first table. SIGTERM drains: what waits in the listening queue is
+still accepted, idle connections close, requests under way finish within the grace period, then exit
+0. A second SIGTERM ends it at once.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 
 import uvloop
 
@@ -22,6 +24,8 @@ from proxy.edge.accepting import accept_until
 from proxy.edge.context import Edge
 from proxy.edge.link import Link
 from proxy.edge.shipping import Shipper
+
+BEAT_EVERY_S = 0.5
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,6 +69,8 @@ async def serve(options: argparse.Namespace) -> None:
             tasks.create_task(link.apply()),
             tasks.create_task(link.report()),
         ]
+        if options.pulse_fd is not None:
+            owned.append(tasks.create_task(_beat(options.pulse_fd, options.pulse_at)))
         if options.comparers:
             edge.shipper = Shipper(loop, options.slot, options.comparers)
             owned += [tasks.create_task(lane.run()) for lane in edge.shipper.lanes]
@@ -95,6 +101,13 @@ async def serve(options: argparse.Namespace) -> None:
     edge.wheel.stop()
     for pool in link.pools.values():
         await pool.stop()
+
+
+async def _beat(descriptor: int, at: int) -> None:
+    """Tell the launcher that the loop turns: a number that changes."""
+    while True:
+        os.pwrite(descriptor, time.monotonic_ns().to_bytes(8, "little"), at)
+        await asyncio.sleep(BEAT_EVERY_S)
 
 
 def _drain(edge: Edge) -> None:
@@ -130,6 +143,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--comparers", nargs="*", default=[], help="the comparers' sockets")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--grace", type=float, default=30.0)
+    parser.add_argument("--pulse-fd", type=int)
+    parser.add_argument("--pulse-at", type=int)
     parser.add_argument("--tls-cert")
     parser.add_argument("--tls-key")
     return parser.parse_args(argv)

@@ -42,6 +42,7 @@ MAX_HELD_BYTES = 64 << 20  # of suspects that wait here: what more there is wait
 SLICE_S = 0.01  # of comparing, before the sockets are looked at again
 MAX_MEMORY_BYTES = 2 << 30
 NICENESS = 19
+BEAT_EVERY_S = 0.5
 # Answers that are kept with a divergence: redacting a whole body costs as much as comparing it.
 RECORDS_A_SECOND = 20.0
 MAX_SAVED_RECORDS = 20.0
@@ -63,7 +64,11 @@ class _Job:
 class Comparer:
     """The loop over sockets."""
 
-    def __init__(self, number: int, listener: socket.socket, controller: str) -> None:
+    def __init__(
+        self, number: int, listener: socket.socket, controller: str, pulse: tuple[int, int] | None
+    ) -> None:
+        self._pulse = pulse  # a descriptor, and the place there
+        self._beat_at = 0.0
         self._number = number
         self._listener = listener
         self._controller_path = controller
@@ -86,6 +91,7 @@ class Comparer:
     def run(self) -> None:
         """Compare until told to stop, and what has come by then."""
         while True:
+            self._beat()
             self._connect()
             is_idle = not self._waiting and not self.is_told_to_stop
             ready = self._selector.select(RECONNECT_S if is_idle else 0)
@@ -106,6 +112,14 @@ class Comparer:
             self._tell()
             for job in judged:
                 self._finish(job)
+
+    def _beat(self) -> None:
+        """Tell the launcher that the loop turns: a number that changes."""
+        now = time.monotonic()
+        if self._pulse is not None and now - self._beat_at >= BEAT_EVERY_S:
+            self._beat_at = now
+            descriptor, at = self._pulse
+            os.pwrite(descriptor, time.monotonic_ns().to_bytes(8, "little"), at)
 
     # The controller
 
@@ -286,6 +300,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--controller", required=True, help="the socket that takes results")
+    parser.add_argument("--pulse-fd", type=int, help="where it tells that its loop turns")
+    parser.add_argument("--pulse-at", type=int, help="the place of it there, in bytes")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, _out_of_time)
     _step_back()
@@ -295,7 +311,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         score.write("500")
     listener = socket.socket(fileno=options.listen_fd)
     listener.setblocking(False)
-    comparer = Comparer(options.number, listener, options.controller)
+    pulse = None if options.pulse_fd is None else (options.pulse_fd, options.pulse_at)
+    comparer = Comparer(options.number, listener, options.controller, pulse)
 
     def stop(_: int, __: FrameType | None) -> None:
         comparer.is_told_to_stop = True

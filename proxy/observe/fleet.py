@@ -25,6 +25,7 @@ class Fleet(msgspec.Struct, frozen=True):
     alerts: Mapping[str, int] = {}  # by what became of them
     listeners_let_go: int = 0
     replicas: int = 0  # that share the state store
+    hung: Mapping[str, int] = {}  # by kind of process
     words: Mapping[str, int] = {}  # of evidence, by what became of them
 
 
@@ -78,6 +79,12 @@ def fleet_families(fleet: Fleet) -> Iterator[str]:
         "counter",
         "Times a worker was started again after it died.",
         ((labels(slot=str(slot)), count) for slot, count in sorted(fleet.restarts.items())),
+    )
+    yield from family(
+        "banyan_hung_total",
+        "counter",
+        "Processes whose loop stood still, and that were killed for it: started again at once.",
+        ((labels(child=kind), count) for kind, count in sorted(fleet.hung.items())),
     )
     yield from family(
         "banyan_link_disconnects_total",

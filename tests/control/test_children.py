@@ -32,7 +32,7 @@ def test_a_child_that_we_kill_has_not_run_out_of_memory() -> None:
     child.start(0.0)
     assert child.pid is not None
     child.stay_down()
-    child.send(signal.SIGKILL)
+    child.kill("the drain was cut short")
     _, status = os.waitpid(child.pid, 0)
     assert child.ended(status, 1.0) == "was killed by SIGKILL (since the drain was cut short)"
 
