@@ -26,8 +26,8 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # `Connection` may not be used to strip what decides framing, routing or trust.
 _NOT_CONNECTION_NAMED: Final = frozenset(
-    b"host content-length transfer-encoding x-forwarded-for x-forwarded-proto x-forwarded-host "
-    b"forwarded x-request-id traceparent via banyan-role authorization cookie".split()
+    b"host content-length transfer-encoding x-request-id traceparent tracestate via banyan-role "
+    b"authorization cookie".split()
 )
 _CONNECTION_OPTIONS: Final = frozenset((b"close",))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
@@ -37,9 +37,10 @@ _NO_TRAILERS: Final = (
     _HOP_BY_HOP
     | _NOT_CONNECTION_NAMED
     | frozenset(
-        b"trailer tracestate expect set-cookie www-authenticate content-encoding content-type "
-        b"content-range content-location cache-control max-forwards pragma range age date expires "
-        b"location retry-after vary warning".split()
+        b"trailer expect set-cookie www-authenticate content-encoding content-type content-range "
+        b"content-location cache-control max-forwards pragma range age date expires location "
+        b"retry-after vary warning forwarded x-forwarded-for x-forwarded-proto "
+        b"x-forwarded-host".split()
     )
 )
 _CONDITIONS: Final = b"if-"
@@ -370,7 +371,7 @@ def switching_bytes(head: ResponseHead) -> bytes:
 
 def _named_by(connection: bytes) -> set[bytes]:
     """The further headers that a Connection header makes hop-by-hop."""
-    names = set(list_members(connection))
+    names = {name for name in list_members(connection) if not name.startswith(_SAID_BY_PROXIES)}
     return names - _NOT_CONNECTION_NAMED - _HOP_BY_HOP - _CONNECTION_OPTIONS
 
 

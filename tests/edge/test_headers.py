@@ -190,6 +190,21 @@ async def test_forwarded_headers_of_trusted_proxies_are_believed(proxy: Proxy) -
     assert call.header("forwarded") == b"for=9.9.9.9"
 
 
+async def test_connection_cannot_strip_what_a_trusted_proxy_says(proxy: Proxy) -> None:
+    """The proxy in front passes its client's Connection on: it took away what was added behind."""
+    said = ["X-Forwarded-Port: 1", "X-Real-IP: 9.9.9.9", "X-Original-URL: /x", "Forwarded: for=x"]
+    said += ["X-Forwarded-For: 9.9.9.9", "X-Rewrite-URL: /x", "X-Forwarded-User: u"]
+    named = ", ".join(line.partition(":")[0] for line in said)
+    await proxy.serve(route("/*"), trusted_proxies=("127.0.0.0/8",))
+    async with await proxy.connect() as client:
+        await client.get("/", f"Connection: {named}, X-Own", "X-Own: 1", *said)
+    call = proxy.legacy.calls[0]
+    for line in said:
+        name, _, value = line.partition(": ")
+        assert (call.header(name) or b"").startswith(value.encode())
+    assert call.header("x-own") is None
+
+
 async def test_several_forwarded_for_lines_of_a_trusted_proxy_become_one_list(
     proxy: Proxy,
 ) -> None:
