@@ -4,7 +4,9 @@ Owned by the controller. What workers and comparers report is counted by the jud
 present phase; a route that comes into another phase, or under other rules, or is resumed, gets a
 new one: fresh evidence. What fails is told to the reconciler, again and again until it is another
 phase, since the store may not have taken it. Evidence and records have times of the wall clock;
-`now` is in seconds of a clock that does not go back.
+`now` is in seconds of a clock that does not go back. Where the wall clock is set, what was counted
+before cannot be told from what comes, and evidence begins anew. Nothing is believed to have begun
+later than now: other replicas have clocks of their own.
 """
 
 import asyncio
@@ -12,6 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
+
+import structlog
 
 from proxy.control.pooling import Pool, Share
 from proxy.control.replicas import is_warden
@@ -32,8 +36,11 @@ TELL_AGAIN_S: Final = 5.0
 SAVE_PROGRESS_S: Final = 15.0
 HELD_S: Final = 2.0  # a worker without anything new reports nothing
 MAX_HELD: Final = 20_000
+SET_S: Final = 2.0  # by so much at once no clock drifts
 NOT_JUDGED: Final = Verdict("inconclusive", "`revert` is null: nothing is judged.")
 NOT_ASKED: Final = Verdict("inconclusive", "New is not asked in this phase.")
+
+log = structlog.get_logger("proxy.control")
 
 Key = tuple[Phase, str, float | None]
 
@@ -90,6 +97,7 @@ class Guard:
         self,
         submit: Callable[[Judged], None],
         tell_low: Callable[[str, float, float], None],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._submit = submit
         self._tell_low = tell_low  # a route, its coverage, and what it should be
@@ -100,6 +108,9 @@ class Guard:
         self.pool = Pool()
         self._reported_at: dict[int, float] = {}  # by slot
         self._climbed_at = 0.0
+        self._wall = wall
+        self._ahead = wall() - time.monotonic()  # the wall clock, of the other one
+        self._set_at = 0.0  # on the wall
 
     def use(self, world: World) -> None:
         """What is in force now; routes that have left it are forgotten."""
@@ -112,6 +123,7 @@ class Guard:
 
     def reported(self, report: Report, now: float) -> None:
         """What a worker counted."""
+        self._look_at_the_clock()
         self._reported_at[report.slot] = now
         for counts in report.counts:
             self._count(counts, now)
@@ -120,16 +132,16 @@ class Guard:
         judge = self._judge(counts.route, now)
         if judge is None:
             return
-        share = judge.share(counts.route)
+        share, wall = judge.share(counts.route), self._wall()
         for slot, (equal, new_failed, fine, failed) in counts.trials.items():
-            at = slot * SLOT_S
+            at = min(slot * SLOT_S, wall)
             if at < judge.guard.began_at:
                 continue  # it began in another phase
             judge.guard.compared(at, equal, new_failed)
             judge.guard.asked(at, fine, failed)
             self.pool.trial(share, slot, (equal, new_failed, fine, failed))
         legacy, new = counts.latency.get("legacy", {}), counts.latency.get("new", {})
-        judge.guard.took(time.time(), legacy, new)
+        judge.guard.took(wall, legacy, new)
         self.pool.took(share, legacy, new)
         compared = sum(counts.comparisons.get(result, 0) for result in COMPARISON_CELLS)
         self._read(judge, share, now, counts.eligible, compared)
@@ -142,16 +154,17 @@ class Guard:
 
     def heard(self, share: Share) -> None:
         """What another replica has counted: of the same rules, phase and resume, or nothing."""
-        now = time.monotonic()
+        self._look_at_the_clock()
+        now, wall = time.monotonic(), self._wall()
         judge = self._judge(share.route, now)
         if judge is None or judge.key != (share.phase, share.digest, share.resumed_at):
             return
         for slot, (equal, divergent, fine, failed) in share.trials.items():
-            at = slot * SLOT_S
+            at = min(slot * SLOT_S, wall)
             if at >= judge.guard.began_at:
                 judge.guard.compared(at, equal, divergent)
                 judge.guard.asked(at, fine, failed)
-        judge.guard.took(time.time(), share.legacy, share.new)
+        judge.guard.took(wall, share.legacy, share.new)
         judge.coverage.add(now, share.eligible, share.compared)
         self._dirty.add(share.route)
 
@@ -186,13 +199,23 @@ class Guard:
 
     def _count_held(self, held: "_Held", now: float) -> None:
         judge = self._judge(held.route, now)
-        if judge is None or held.at < judge.guard.began_at:
+        at = min(held.at, self._wall())
+        if judge is None or at < judge.guard.began_at:
             return
         if held.phase == judge.key[0].progress:
-            judge.guard.compared(held.at, not held.is_bad, held.is_bad)
+            judge.guard.compared(at, not held.is_bad, held.is_bad)
             counts = (int(not held.is_bad), int(held.is_bad), 0, 0)
-            self.pool.trial(judge.share(held.route), int(held.at / SLOT_S), counts)
+            self.pool.trial(judge.share(held.route), int(at / SLOT_S), counts)
             self._dirty.add(held.route)
+
+    def _look_at_the_clock(self) -> None:
+        ahead = self._wall() - time.monotonic()
+        by_s, self._ahead = ahead - self._ahead, ahead
+        if abs(by_s) > SET_S:
+            log.warning("the clock was set: evidence begins anew", by_s=round(by_s, 1))
+            self._set_at = self._wall()
+            self._judges.clear()
+            self._held.clear()
 
     # Verdicts
 
@@ -205,7 +228,7 @@ class Guard:
         judge = self._judge(name, time.monotonic())
         if judge is None:
             return NOT_ASKED
-        return judge.guard.verdict(time.time(), compares=judge.compares)
+        return judge.guard.verdict(self._wall(), compares=judge.compares)
 
     def progress(self, name: str) -> Progress | None:
         """How far a route has come in its present phase, what is not saved yet included."""
@@ -234,10 +257,11 @@ class Guard:
             return ["a resume: the route was reverted"]
         if record.hold is not None:
             return [f"a resume: the route is on hold ({record.hold.reason})"]
-        progress = self.progress(name) or record.progress or Progress(time.time())
+        progress = self.progress(name) or record.progress or Progress(self._wall())
         cooldown_s = 0.0
         if record.resumed_at is not None and policy.revert is not None:
-            cooldown_s = record.resumed_at + policy.revert.cooldown_s - time.time()
+            left_s = record.resumed_at + policy.revert.cooldown_s - self._wall()
+            cooldown_s = min(left_s, policy.revert.cooldown_s)
         return list(
             needs(
                 policy.advance,
@@ -261,6 +285,7 @@ class Guard:
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
+            self._look_at_the_clock()
             self._release(now)
             self._judge_dirty(now)
             if now - self._climbed_at >= CLIMB_EVERY_S:
@@ -274,7 +299,7 @@ class Guard:
             judge = self._judges.get(name)
             if judge is None:
                 continue
-            verdict = judge.guard.verdict(time.time(), compares=judge.compares)
+            verdict = judge.guard.verdict(self._wall(), compares=judge.compares)
             if verdict.state != "failing":
                 continue
             if judge.told_at is None or now - judge.told_at >= TELL_AGAIN_S:
@@ -296,7 +321,7 @@ class Guard:
             if policy.advance is None or record is None or name not in world.routes:
                 continue
             verdict = self.verdict(name)
-            if verdict.state != "failing" and is_ready(record, policy, time.time()):
+            if verdict.state != "failing" and is_ready(record, policy, self._wall()):
                 phase, digest = record.effective, record.digest
                 submit(Judged(name, phase, digest, "ready", verdict.evidence))
             judge = self._judge(name, now)
@@ -335,9 +360,10 @@ class Guard:
         key = (state.phase, route.digest, record.resumed_at if record is not None else None)
         judge = self._judges.get(name)
         if judge is None or judge.key != key:
-            began = _began(record)
+            wall = self._wall()
+            began = min(max(_began(record), self._set_at), wall)
             if judge is not None and judge.key[1] != route.digest:
-                began = time.time()  # what began under other rules is no evidence for these
+                began = wall  # what began under other rules is no evidence for these
             judge = self._judges[name] = _Judge(
                 key, policy.revert, _compares(route, state), began, now
             )

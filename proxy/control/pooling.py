@@ -4,11 +4,12 @@ So every replica judges the whole, and the first that finds a route failing reve
 two at once the store refuses one. Evidence counts for a route under the same rules, in the same
 phase and since the same resume only. Each says what it has counted since its last word, by the slot
 of time in which the trials began; without a Redis it goes on collecting, within bounds, and judges
-by what it has itself.
+by what it has itself. Slots are of the wall clock of who counts, and are heard by one's own.
 """
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -17,6 +18,7 @@ import msgspec
 import structlog
 
 from proxy.control.tasks import goes_on
+from proxy.core.guard import SLOT_S
 from proxy.core.model import Phase
 from proxy.store.evidence_redis import RedisEvidence
 from proxy.store.state import StoreError
@@ -24,6 +26,7 @@ from proxy.store.state import StoreError
 SHARE_S: Final = 0.25
 TRY_AGAIN_S: Final = 1.0
 MAX_ROUTES: Final = 10_000
+SKEW_S: Final = 1.0  # words are heard within that; more is that clocks are not set alike
 MAX_SLOTS: Final = 64  # of one route, beyond what is remembered the oldest are taken together
 ROUTES_A_WORD: Final = 200
 
@@ -54,6 +57,7 @@ class Word(msgspec.Struct, frozen=True, array_like=True):
     replica: str
     number: int
     shares: list[Share]
+    at: float = 0.0  # when it was said, by the wall clock of who says it; 0: unknown
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -159,7 +163,7 @@ class Pooling:
     async def _share(self, stream: RedisEvidence) -> None:
         shares = self._pool.take()
         while shares:
-            word = Word(self._replica, self._number + 1, shares[:ROUTES_A_WORD])
+            word = Word(self._replica, self._number + 1, shares[:ROUTES_A_WORD], time.time())
             try:
                 await stream.say(_encode(word))
             except BaseException:
@@ -186,7 +190,11 @@ class Pooling:
         if len(self._numbers) > MAX_ROUTES:
             del self._numbers[next(iter(self._numbers))]
         self.counts["heard"] += 1
+        skew_s = time.time() - word.at if word.at else 0.0
         for share in word.shares:
+            if abs(skew_s) > SKEW_S:
+                later = round(skew_s / SLOT_S)
+                share.trials = {slot + later: each for slot, each in share.trials.items()}
             with contextlib.suppress(ValueError):  # of another version: fewer or more counts
                 self._heard(share)
 

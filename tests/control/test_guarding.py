@@ -1,6 +1,7 @@
-"""What the guard of a replica makes of its evidence and of that of others: coverage."""
+"""What the guard of a replica makes of its evidence and of that of others: coverage, clocks."""
 
 import time
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -9,7 +10,8 @@ from proxy.control.guarding import Guard
 from proxy.control.pooling import Share
 from proxy.control.steering import Policy
 from proxy.control.world import Judged, World
-from proxy.core.ladder import COVERAGE_SLOT_S, COVERAGE_SLOTS, TOLD_AFTER_S, Coverage
+from proxy.core.guard import SLOT_S
+from proxy.core.ladder import COVERAGE_SLOT_S, COVERAGE_SLOTS, TOLD_AFTER_S, Coverage, Progress
 from proxy.core.messages import Counts, ExchangeRecord, Observation, Report
 from proxy.core.model import Phase, RouteState, Side
 from proxy.core.policy import Advance, Revert, Step
@@ -23,12 +25,14 @@ LADDER = Advance((Step(Phase(25)), Step(Phase(50))), dwell_s=0.0, min_samples=0,
 class Replicated:
     """The guard of one replica, `id`, of two: a1 climbs."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, moved_at: float | None = None) -> None:
         self.judged: list[Judged] = []
         self.low: list[tuple[str, float, float]] = []
-        self.guard = Guard(self.judged.append, lambda *low: self.low.append(low))
+        self.ahead = 0.0  # its wall clock, of that of the machine
+        self.guard = Guard(self.judged.append, lambda *low: self.low.append(low), self.wall)
         state = RouteState.of_phase(Phase(25))
-        record = Record("a", 1, "d", state.phase, state.phase, state.authority)
+        progress = Progress(moved_at) if moved_at is not None else None
+        record = Record("a", 1, "d", state.phase, state.phase, state.authority, progress=progress)
         replicas = (Replica("a1", "", 1, 0.0), Replica("b2", "", 1, 0.0))
         self.world = World(
             slots=1,
@@ -39,6 +43,15 @@ class Replicated:
             policies={"a": Policy(Revert(), LADDER)},
         )
         self.guard.use(self.world)
+
+    def wall(self) -> float:
+        return time.time() + self.ahead
+
+    def count(self, bad: int, good: int) -> None:
+        """Trials that began now, by its own clock."""
+        slot = int(self.wall() / SLOT_S)
+        counts = Counts("a", trials={slot: [good, bad, good, bad]})
+        self.guard.reported(Report(0, [counts]), time.monotonic())
 
     def read(self, now: float, eligible: int, compared: int) -> list[Share]:
         """Count reads; what is told of them."""
@@ -99,3 +112,32 @@ def test_coverage_is_of_the_last_five_minutes() -> None:
     for slot in range(2 * COVERAGE_SLOTS):
         coverage.add(COVERAGE_SLOT_S * slot, 4, 5)
     assert coverage.share(COVERAGE_SLOT_S * 2 * COVERAGE_SLOTS) == 1.0
+
+
+@pytest.mark.parametrize("set_by_s", [-3600.0, -86400.0, 3600.0])
+def test_a_clock_that_is_set_makes_nobody_blind(set_by_s: float) -> None:
+    one = Replicated("a1", moved_at=time.time() - 1.0)
+    one.count(0, 1000)
+    one.ahead = set_by_s
+    one.count(0, 10)
+    assert one.guard.verdict("a").state == "inconclusive", "what was before cannot be compared"
+    one.ahead += 2 * SLOT_S  # later
+    one.count(30, 10)
+    verdict = one.guard.verdict("a")
+    assert (verdict.state, verdict.evidence[:8]) == ("failing", "30 of 40")
+
+
+def test_a_route_that_was_moved_by_a_clock_ahead_is_judged_at_once() -> None:
+    one = Replicated("a1", moved_at=time.time() + 600.0)
+    assert one.guard.verdict("a").state == "inconclusive"
+    one.ahead = 2 * SLOT_S  # later
+    one.count(30, 10)
+    assert one.guard.verdict("a").state == "failing"
+
+
+def test_a_cooldown_is_no_longer_than_declared_whatever_the_clock_was() -> None:
+    one = Replicated("a1")
+    record = msgspec.structs.replace(one.world.stored.records["a"], resumed_at=time.time() + 86400)
+    stored = msgspec.structs.replace(one.world.stored, records={"a": record})
+    one.guard.use(replace(one.world, stored=stored))
+    assert "10.0 min more of the cool-down" in one.needs(time.monotonic())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -145,6 +146,21 @@ async def test_words_that_nobody_heard_or_can_read_are_counted(server: RedisServ
         await bench.changes.until(lambda: len(bench.heard["b2"]) == 3, "all words")
         counts = bench.poolings["b2"].counts
         assert (counts["heard"], counts["lost"], counts["unreadable"]) == (3, 3, 3)
+
+
+@pytest.mark.parametrize("ahead_s", [-600.0, -0.5, 0.5, 600.0])
+async def test_slots_of_a_clock_that_is_set_otherwise_are_heard_by_ones_own(
+    server: RedisServer, ahead_s: float
+) -> None:
+    async with sharing(server, "b2") as bench:
+        stream = await RedisEvidence.open(server.url)
+        theirs = time.time() + ahead_s
+        said = share(trials={int(theirs / SLOT_S): [1, 0, 1, 0]})
+        await stream.say(msgspec.msgpack.encode(Word("a1", 1, [said], theirs)))
+        await stream.close()
+        await bench.changes.until(lambda: bench.heard["b2"], "a share")
+        [slot] = bench.heard["b2"][0].trials
+        assert slot * SLOT_S == pytest.approx(time.time(), abs=2.0)
 
 
 async def test_the_stream_is_bounded(server: RedisServer) -> None:
