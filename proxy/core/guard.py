@@ -16,10 +16,13 @@ the threshold, in whichever order trials are counted, and however they are batch
 
 Outcomes are late by as much as a time-out, and the bad ones are later than the good ones, since
 they are looked at again. So a trial counts with the slot of time in which it began, and the
-statistic is computed again from there on: what is late never looks like a run of bad ones.
+statistic is computed again from there on: what is late never looks like a run of bad ones. Slots
+are kept for two minutes at least, those of the last quarter of a minute apart, older ones by twos
+of seconds: bad ones that came later than what was good beside them is remembered would be alone.
 """
 
 import math
+from array import array
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -30,7 +33,9 @@ from proxy.core.policy import LatencyRule, Revert
 
 TRIAL_S: Final = 10.0
 SLOT_S: Final = 0.25
-SLOTS: Final = 64  # of those with trials: what is later than that counts with the oldest of them
+FINE: Final = 64  # the newest slots, which are kept apart
+WIDE: Final = 8  # of older ones so many are one
+SLOTS: Final = 128  # of those with trials: what is later than that counts with the oldest of them
 GRID: Final = 10  # worse rates in the mixture
 LEAST_WORSE: Final = 1.35  # the mildest of them, times the threshold
 MOST_WORSE: Final = 0.999
@@ -63,7 +68,7 @@ class _Slot:
     def __init__(self, number: int) -> None:
         self.number = number
         self.good = self.bad = 0
-        self.sums: list[float] = []
+        self.sums = array("d")
 
 
 class Detector:
@@ -72,7 +77,17 @@ class Detector:
     The threshold is above 0 and below 1.
     """
 
-    __slots__ = ("_alarm", "_bad", "_base", "_good", "_slots", "_stale", "_threshold", "alarmed")
+    __slots__ = (
+        "_alarm",
+        "_bad",
+        "_base",
+        "_good",
+        "_slots",
+        "_stale",
+        "_threshold",
+        "_wide",
+        "alarmed",
+    )
 
     def __init__(self, threshold: float, false_alarm: float) -> None:
         worse = rates_above(threshold)
@@ -80,8 +95,9 @@ class Detector:
         self._bad = [math.log(rate / threshold) for rate in worse]
         self._good = [math.log1p(-rate) - math.log1p(-threshold) for rate in worse]
         self._alarm = len(worse) / false_alarm
-        self._base = [0.0] * len(worse)  # the statistic before the slots that are kept
+        self._base = array("d", [0.0] * len(worse))  # the statistic before the slots that are kept
         self._slots: list[_Slot] = []  # those with trials, in their order
+        self._wide = 0  # how many of them, the oldest, are not kept apart
         self._stale = 0  # from this one on the statistic is to be computed again
         self.alarmed = False
 
@@ -91,6 +107,8 @@ class Detector:
             return
         number = int(at / SLOT_S)
         slots = self._slots
+        if slots and number <= slots[-1].number - FINE:
+            number -= number % WIDE
         index = len(slots)
         while index and slots[index - 1].number > number:
             index -= 1
@@ -100,13 +118,16 @@ class Detector:
             pass  # older than all that are kept
         else:
             slots.insert(index, _Slot(number))
+            self._wide += index < self._wide
         slots[index].good += good
         slots[index].bad += bad
         self._stale = min(self._stale, index)
+        self._widen()
         if len(slots) > SLOTS:
             self._compute()
             self._base = slots.pop(0).sums
             self._stale -= 1
+            self._wide = max(self._wide - 1, 0)
 
     def look(self) -> bool:
         """Whether there is an alarm, now or since an earlier look.
@@ -137,20 +158,37 @@ class Detector:
         self._compute()
         return sum(self._slots[-1].sums if self._slots else self._base)
 
+    def _widen(self) -> None:
+        """Take older slots together: the statistic behind the last of them holds for all."""
+        slots, before = self._slots, self._slots[-1].number - FINE
+        while slots[self._wide].number <= before:
+            slot = slots[self._wide]
+            number = slot.number - slot.number % WIDE
+            if not self._wide or slots[self._wide - 1].number != number:
+                slot.number = number
+                self._wide += 1
+                continue
+            self._compute()
+            wide = slots[self._wide - 1]
+            wide.good, wide.bad, wide.sums = wide.good + slot.good, wide.bad + slot.bad, slot.sums
+            del slots[self._wide]
+            self._stale = len(slots)
+
     def _compute(self) -> None:
         slots = self._slots
         sums = slots[self._stale - 1].sums if self._stale else self._base
         for slot in slots[self._stale :]:
             good, bad = slot.good, slot.bad
             # The change may have come before any of them: that many moments are added.
-            sums = [
+            each_rate = zip(sums, self._good, self._bad, strict=True)
+            computed = [
                 min(
                     (each + good + bad) * math.exp(min(good * of_good + bad * of_bad, MAX_LOG)),
                     MOST,
                 )
-                for each, of_good, of_bad in zip(sums, self._good, self._bad, strict=True)
+                for each, of_good, of_bad in each_rate
             ]
-            slot.sums = sums
+            sums = slot.sums = array("d", computed)
         self._stale = len(slots)
 
 

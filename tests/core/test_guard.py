@@ -12,6 +12,7 @@ from proxy.core.guard import (
     SLOT_S,
     SLOTS,
     STALE_S,
+    WIDE,
     Detector,
     Rate,
     RouteGuard,
@@ -98,6 +99,23 @@ def test_bad_ones_that_come_late_are_no_run() -> None:
         assert not detector.look()
 
 
+@pytest.mark.parametrize("delay_s", [10, 30, 120])
+def test_time_outs_at_half_the_threshold_are_no_run_although_traffic_ends(delay_s: int) -> None:
+    # A busy minute, then next to nobody; who timed out in that minute is told of long after it.
+    detector, late = Detector(0.02, ALPHA), int(delay_s / SLOT_S)
+    for slot in range(240):
+        detector.add(slot * SLOT_S, 99, 0)
+        if slot >= late:
+            detector.add((slot - late) * SLOT_S, 0, 1)
+        assert not detector.look()
+    for slot in range(max(240, late), 240 + late):
+        detector.add(slot * SLOT_S, 1, 0)
+        detector.add((slot - late) * SLOT_S, 0, 1)
+        assert not detector.look()
+    detector.add((240 + late) * SLOT_S, 0, 20)
+    assert detector.look()
+
+
 def test_what_convicts_is_told_from_where_it_began() -> None:
     judge = guard(divergence=0.05, min_samples=100)
     for slot in range(200):
@@ -122,10 +140,13 @@ def test_of_a_divergence_the_failures_of_new_are_told_as_well() -> None:
 
 def test_what_is_very_late_counts_with_the_oldest() -> None:
     detector = Detector(0.02, ALPHA)
-    for slot in range(3 * SLOTS):
+    for slot in range(0, 3 * SLOTS * WIDE, WIDE):
         detector.add(slot * SLOT_S, 10, 0)
     detector.add(0.0, 0, 1)
     assert 0 < detector.statistic() < 1e6
+    detector.add(0.0, 0, 99)
+    oldest = 2 * SLOTS * WIDE * SLOT_S
+    assert detector.change() == (100, 10 * SLOTS + 100, oldest)
 
 
 def test_numbers_beyond_a_float_are_an_alarm_and_no_error() -> None:
