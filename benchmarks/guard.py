@@ -1,10 +1,10 @@
 """How often the guard is wrong, and how late it is: `python -m benchmarks.guard`.
 
-Simulated trials through the judge itself (`proxy.core.guard.Detector`), beside the window rule that
-one would write first. A delay is held against Lorden's bound: log(trials to a false alarm) divided
-by the Kullback-Leibler divergence of the worse rate from the threshold (Lorden, "Procedures for
-reacting to a change in distribution", Ann. Math. Statist. 42, 1971). `--plot FILE` draws the delays
-(needs matplotlib); `--quick` takes a hundredth of the trials.
+Simulated trials through the judge itself (`proxy.core.detection.Detector`), beside the window rule
+that one would write first. A delay is held against Lorden's bound: log(trials to a false alarm)
+divided by the Kullback-Leibler divergence of the worse rate from the threshold (Lorden, "Procedures
+for reacting to a change in distribution", Ann. Math. Statist. 42, 1971). `--plot FILE` draws the
+delays (needs matplotlib); `--quick` takes a hundredth of the trials.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from proxy.core.guard import SLOT_S, Detector
+from proxy.core.detection import SLOT_S, Detector
 
 THRESHOLD: Final = 0.01
 FALSE_ALARM: Final = 1e-6

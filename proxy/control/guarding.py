@@ -21,7 +21,8 @@ from proxy.control.pooling import Pool, Share
 from proxy.control.replicas import is_warden
 from proxy.control.steering import Policy, is_ready
 from proxy.control.world import Judged, World
-from proxy.core.guard import SLOT_S, RouteGuard, Verdict
+from proxy.core.detection import SLOT_S
+from proxy.core.guard import RouteGuard, Verdict
 from proxy.core.ladder import Coverage, Progress, Shortage, needs, next_step
 from proxy.core.messages import Counts, Observation, Report
 from proxy.core.model import Phase, Route, RouteState

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from proxy.control.tasks import goes_on
-from proxy.core.guard import SLOT_S
+from proxy.core.detection import SLOT_S
 from proxy.core.model import Phase
 from proxy.store.evidence_redis import RedisEvidence
 from proxy.store.state import StoreError

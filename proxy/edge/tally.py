@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import deque
 from typing import Final
 
-from proxy.core.guard import SLOT_S
+from proxy.core.detection import SLOT_S
 from proxy.core.messages import LATENCY_BOUNDS_S, Counts, Observation
 from proxy.core.model import FailureKind, Phase, Side
 

@@ -10,7 +10,7 @@ from proxy.control.guarding import Guard
 from proxy.control.pooling import Share
 from proxy.control.steering import Policy
 from proxy.control.world import Judged, World
-from proxy.core.guard import SLOT_S
+from proxy.core.detection import SLOT_S
 from proxy.core.ladder import COVERAGE_SLOT_S, COVERAGE_SLOTS, TOLD_AFTER_S, Coverage, Progress
 from proxy.core.messages import Counts, ExchangeRecord, Observation, Report
 from proxy.core.model import Phase, RouteState, Side

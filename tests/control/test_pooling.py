@@ -15,7 +15,7 @@ from proxy.control.guarding import Guard
 from proxy.control.pooling import MAX_ROUTES, MAX_SLOTS, Pool, Pooling, Share, Word
 from proxy.control.steering import Policy
 from proxy.control.world import World
-from proxy.core.guard import SLOT_S
+from proxy.core.detection import SLOT_S
 from proxy.core.messages import Counts, Report
 from proxy.core.model import Phase, RouteState
 from proxy.core.policy import Revert

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.guard import (
-    SLOT_S,
-    SLOTS,
-    STALE_S,
-    WIDE,
-    Detector,
-    Rate,
-    RouteGuard,
-    rates_above,
-)
+from proxy.core.detection import SLOT_S, SLOTS, WIDE, Detector, Rate, rates_above
+from proxy.core.guard import STALE_S, RouteGuard
 from proxy.core.policy import LatencyRule, Revert
 
 ALPHA = 1e-6
