@@ -52,10 +52,15 @@ _OF_QUERY: Final = frozenset(
 )
 # Names whose value says what another value is, and the names of that one.
 _NAMING: Final = frozenset(
-    ("name", "id", "key", "type", "property", "field", "autocomplete", "http-equiv")
+    (
+        *("name", "id", "key", "type", "property", "field", "autocomplete", "http-equiv"),
+        *("path", "attribute", "column"),
+    )
 )
-_NAMED: Final = frozenset(("value", "content", "val"))
-_NAME_GIVEN = re.compile(rf"(?:{_QUOTE})?(?P<name>[\w.$ -]{{1,200}})")
+_NAMED: Final = frozenset(
+    ("value", "content", "val", "oldvalue", "newvalue", "rejectedvalue", "old", "new", "input")
+)
+_NAME_GIVEN = re.compile(rf"(?:{_QUOTE})?(?P<name>[\w.$/ -]{{1,200}})")
 _BOUND = re.compile(r"[{}<>]")
 _FAR: Final = 2000  # characters between a name and what it names
 _TAG = re.compile(

@@ -1,8 +1,8 @@
 """What an object, an element or a list says of its own values: that they are secrets.
 
 `{"name": "password", "value": ...}`, however it is spelled; an element with the name of a secret
-(`<select name="pin"><option>...`), of which all inside is one; `[["password", ...]]`, and
-`["--password", ...]`.
+(`<select name="pin"><option>...`), of which all inside is one; `[["password", ...]]`,
+`["--password", ...]`; and of rows, a column: `{"columns": ["id", "pin"], "rows": [[1, ...]]}`.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -23,11 +23,24 @@ _VALUES: Final = frozenset(("value", "values", "val"))
 _SURE_VALUES: Final = _VALUES | frozenset(
     ("v", "data", "content", "default", "defaultvalue", "stringvalue", "currentvalue", "newvalue")
 )
+# Keys that name a field of something else, and those of what it was, is or should be.
+_OF_FIELDS: Final = frozenset(
+    ("field", "attribute", "property", "column", "path", "pointer", "loc", "parameter", "param")
+)
+_FIELD_VALUES: Final = _VALUES | frozenset(
+    (
+        *("old", "new", "before", "after", "from", "to", "previous", "current", "input", "given"),
+        *("received", "actual", "expected", "oldvalue", "newvalue", "rejectedvalue", "default"),
+    )
+)
+# Keys of the names of columns, where the rows are lists.
+_COLUMNS: Final = ("columns", "fields", "headers", "header", "cols", "names", "schema")
+NO_COLUMNS: Final[frozenset[int]] = frozenset()
 _BEFORE_ANY: Final = frozenset(("key", "th", "dt", "label", "term"))  # elements
 _MOST_WORDS: Final = 3  # that such an element has for a name: of a sentence it is none
 _OWN: Final = frozenset(("@value", "@content", "#text"))
 _MOST_KEYS: Final = 64  # of an object that is looked at key by key, however they are spelled
-_EXACT: Final = tuple(sorted(NAMING | _SURE | _SURE_VALUES))
+_EXACT: Final = tuple(sorted(NAMING | _SURE | _SURE_VALUES | _OF_FIELDS | _FIELD_VALUES))
 _LONGEST: Final = 40  # characters of such a key
 
 
@@ -38,7 +51,7 @@ def names_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
 
 def is_naming(name: str) -> bool:
     """Whether a name, folded, is one of those that name a value, or that of such a value."""
-    return name in NAMING or name in _SURE or name in _SURE_VALUES
+    return any(name in names for names in (NAMING, _SURE, _SURE_VALUES, _OF_FIELDS, _FIELD_VALUES))
 
 
 def named_keys(
@@ -60,8 +73,11 @@ def named_keys(
         return frozenset(_named_elements(each))
     values: frozenset[str] = frozenset()
     for key, name in spelled.items():
-        if (name in NAMING or name in _SURE) and _is_secret(each[key]):
+        if name in NAMING or name in _SURE or name in _OF_FIELDS:
+            if not _is_secret(each[key]):
+                continue
             values |= _SURE_VALUES if name in _SURE else _VALUES
+            values |= _FIELD_VALUES if name in _OF_FIELDS else _VALUES
     return [key for key, name in spelled.items() if name in values] if values else ()
 
 
@@ -118,6 +134,39 @@ def named_in(around: Any, is_inner: bool) -> Collection[object]:
     return frozenset(named_items(around, is_inner)) if isinstance(around, list) else ()
 
 
+def columns_below(each: Mapping[Any, Any]) -> Mapping[str, frozenset[int]]:
+    """Of an object with names of columns: the keys of its rows, and which columns are secrets."""
+    for key in _COLUMNS:
+        names = each.get(key)
+        if isinstance(names, list) and (hidden := _secret_columns(names)):
+            return {
+                other: hidden
+                for other, rows in each.items()
+                if other != key and isinstance(rows, list) and rows and isinstance(rows[0], list)
+            }
+    return {}
+
+
+def columns_in(rows: list[Any] | tuple[Any, ...]) -> frozenset[int]:
+    """Of a list of lists, the first one of which is names: which columns are secrets."""
+    if len(rows) < 2 or not isinstance(rows[0], list) or not isinstance(rows[1], list):
+        return frozenset()
+    is_named = len(rows[0]) == len(rows[1]) > 1 and all(isinstance(name, str) for name in rows[0])
+    # Two texts are more likely a name and its value.
+    is_pair = len(rows[0]) == 2 and all(isinstance(value, str) for value in rows[1])
+    return _secret_columns(rows[0]) if is_named and not is_pair else frozenset()
+
+
+def _secret_columns(names: list[Any]) -> frozenset[int]:
+    named = [
+        next((name[key] for key in ("name", "key", "field", "id", "label") if key in name), None)
+        if isinstance(name, dict)
+        else name
+        for name in names
+    ]
+    return frozenset(number for number, name in enumerate(named) if _is_secret(name))
+
+
 def _is_inside(key: object, value: object) -> bool:
     # What is inside an element stands in lists; a key of JSON beside an `@id` need not.
     return key in _OWN or (
@@ -126,4 +175,6 @@ def _is_inside(key: object, value: object) -> bool:
 
 
 def _is_secret(name: object) -> bool:
+    if isinstance(name, list) and name:  # a path, step by step
+        name = name[-1]
     return isinstance(name, str) and is_secret_name(name)

@@ -29,7 +29,7 @@ from comparators.hiding import LONGEST_PATH, Hider, showable
 from comparators.json import NotJson, load_json
 from comparators.markup import redact_markup
 from comparators.model import ABSENT, SHOWN_CHARACTERS, Difference, Kind, ShownDifference
-from comparators.naming import named_items, named_keys
+from comparators.naming import NO_COLUMNS, columns_below, columns_in, named_items, named_keys
 from comparators.paths import Automaton, JsonPath, State, parse_path
 from comparators.places import (
     begins_in,
@@ -336,11 +336,13 @@ class Redactor(Hider):
     def _copy(self, value: Any, state: Where) -> Any:
         """A redacted copy, made without recursion; what is too deep is named and not copied."""
         root: list[Any] = [None]
-        stack: list[tuple[Any, Any, Any, bool, Where, int]] = [
-            (value, root, 0, bool(state and state.matches), state, 0)
+        # Of rows of a table, the columns that are secrets; of one row, its items.
+        rows: Mapping[str, frozenset[int]]
+        stack: list[tuple[Any, Any, Any, bool, Where, int, frozenset[int], frozenset[int]]] = [
+            (value, root, 0, bool(state and state.matches), state, 0, NO_COLUMNS, NO_COLUMNS)
         ]
         while stack:
-            each, into, at, is_secret, here, depth = stack.pop()
+            each, into, at, is_secret, here, depth, columns, items_hidden = stack.pop()
             is_value = each is not None and not isinstance(each, dict | list | tuple)
             if is_secret or (is_value and here is not None and here.is_open):
                 into[at] = self.hashed(each)
@@ -352,6 +354,7 @@ class Redactor(Hider):
                 made: dict[str, Any] = {}
                 into[at] = made
                 named = named_keys(each, self._spelled)
+                rows = columns_below(each)
                 for given, inner in each.items():
                     key = given if isinstance(given, str) else str(self._scalar(given))
                     below = here.key(key) if here is not None else None
@@ -365,14 +368,19 @@ class Redactor(Hider):
                         or bool(below and below.matches)
                         or (self.is_ruled(key) and not (below and below.is_open))
                     )
-                    stack.append((inner, made, name, hidden, below, depth + 1))
+                    of_rows = rows.get(key, NO_COLUMNS)
+                    stack.append((inner, made, name, hidden, below, depth + 1, of_rows, NO_COLUMNS))
             elif isinstance(each, list | tuple):
                 items = into[at] = [None] * len(each)
-                called = set(named_items(each, isinstance(into, list) and depth > 0))
+                called = items_hidden.union(named_items(each, isinstance(into, list) and depth > 0))
+                is_headed = not columns and bool(columns := columns_in(each))
                 for index, inner in enumerate(each):
                     below = here.item(index) if here is not None else None
                     hidden = index in called or bool(below and below.matches)
-                    stack.append((inner, items, index, hidden, below, depth + 1))
+                    of_row = NO_COLUMNS if is_headed and index == 0 else columns
+                    stack.append(
+                        (inner, items, index, hidden, below, depth + 1, NO_COLUMNS, of_row)
+                    )
             else:
                 into[at] = self._scalar(each)
         return root[0]

@@ -17,7 +17,7 @@ from comparators.headers import first
 from comparators.html import load_html
 from comparators.json import Json, load_json
 from comparators.model import Answer, Difference, Kind, ShownDifference
-from comparators.naming import named_in
+from comparators.naming import NO_COLUMNS, columns_below, columns_in, named_in
 from comparators.paths import JsonPath, parse_path, render_step
 from comparators.redaction import ANY_LENGTH, Redactor
 from comparators.xml import Xml, load_xml
@@ -91,19 +91,26 @@ class Bodies:
     def names(self, tree: Any, steps: JsonPath) -> bool:
         """Whether something around a place in one of the trees says that it is a secret."""
         is_inner = False  # an item of a list
+        columns = of_row = NO_COLUMNS  # of rows that the tree is, and of the row that it is
         for step in steps:
+            if step in of_row:
+                return True
             if id(tree) not in self._named:
                 self._named[id(tree)] = named_in(tree, is_inner)
             if step in self._named[id(tree)]:
                 return True
             is_inner = isinstance(tree, list)
             if isinstance(tree, dict):
+                of_row = NO_COLUMNS
+                columns = columns_below(tree).get(str(step), NO_COLUMNS)
                 tree = tree.get(step)
             elif isinstance(tree, list) and isinstance(step, int) and step < len(tree):
+                of_row = columns or (columns_in(tree) if step else NO_COLUMNS)
+                columns = NO_COLUMNS
                 tree = tree[step]
             else:
                 return False
-        return False
+        return bool(columns or of_row)  # a row as a whole, or all of them
 
 
 def _leaves(answer: Answer, around: Parts) -> Iterator[tuple[Parts, Answer]]:

@@ -14,6 +14,7 @@ from tests.comparators.test_leaks_across_kinds import (
     JSON,
     KEY,
     PARTS,
+    TEXT,
     XML,
     answer,
     part,
@@ -48,6 +49,17 @@ BODIES = (
     (JSON, '{"name":"password","stringValue":"hunter2"}'),
     (JSON, '{"key":"password","default":"hunter2"}'),
     (JSON, '{"name":"password","values":["hunter2"]}'),
+    (JSON, '[{"op":"replace","path":"/user/password","value":"hunter2"}]'),
+    (JSON, '{"field":"password","rejectedValue":"hunter2"}'),
+    (JSON, '{"attribute":"password","from":"x","to":"hunter2"}'),
+    (JSON, '{"detail":[{"loc":["body","password"],"msg":"x","input":"hunter2"}]}'),
+    (TEXT, '{"path":"/user/password","oldValue":"hunter2"'),
+    # A column.
+    (JSON, '{"columns":["id","password"],"rows":[[1,"hunter2"],[2,"x"]]}'),
+    (JSON, '{"a":{"fields":[{"name":"id"},{"name":"pin"}],"data":[[1,"x"],[1,"hunter2"]]}}'),
+    (JSON, '[["id","pin","n"],["1","hunter2","a"]]'),
+    (JSON, '{"rows":[["id","pin"],[1,"hunter2"]],"x":[1,2]}'),
+    (NDJSON, '{"columns":["id","pin"],"rows":[[1,{"a":"hunter2"}]]}\n{"a":1}'),
     # A list.
     (JSON, '{"headers":[["password","hunter2"],["x","y"]]}'),
     (JSON, '{"args":["run","--password","hunter2"]}'),
@@ -80,6 +92,15 @@ def test_what_one_side_alone_has_of_it_is_hidden_too(legacy: str, new: str) -> N
     assert "hunter" not in shown
 
 
+@pytest.mark.parametrize("rows", ["[]", "[[1]]", "null"])
+def test_a_row_that_one_side_alone_has_is_hidden(rows: str) -> None:
+    body = '{"columns":["id","password"],"rows":%s}'
+    for sides in ((rows, '[[1,"hunter2"]]'), ('[[1],[1,"hunter2"]]', "[[1]]")):
+        legacy, new = (answer(JSON, body % side) for side in sides)
+        shown, _ = told(legacy, new, Rules())
+        assert "hunter2" not in shown
+
+
 def test_a_line_of_one_part_is_no_column_of_another() -> None:
     def parts(value: str) -> str:
         first = part("a", f"u,password\nx,{value}", CSV).removesuffix("--b--\r\n")
@@ -99,10 +120,16 @@ def test_a_line_of_one_part_is_no_column_of_another() -> None:
         {"args": ["--password", "--plain"]},
         {"args": ["--password=x", "plain"]},
         {"name": "title", "value": "plain"},
+        {"path": "/api/sessions", "data": "plain"},
+        {"field": "title", "from": "x", "to": "plain"},
+        {"columns": ["id", "password"], "rows": [["plain", "x"]]},
+        {"columns": ["id", "title"], "rows": [[1, "plain"]]},
+        {"columns": ["id", "password"], "note": ["x", "plain"]},
+        [["token", "x"], ["y", "plain"]],
         {"@id": "https://example.com/sessions/1", "title": "plain"},
     ],
 )
-def test_what_nothing_names_is_kept(body: dict[str, object]) -> None:
+def test_what_nothing_names_is_kept(body: object) -> None:
     assert "plain" in json.dumps(Redactor(KEY).document(body))
     shown, _ = told(
         answer(JSON, json.dumps(body)),
