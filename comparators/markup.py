@@ -11,7 +11,13 @@ from html import escape
 from typing import Final, TypeAlias
 
 from comparators.html import unescaped
-from comparators.naming import NAMING, names_a_secret, names_next
+from comparators.naming import (
+    NAMING,
+    NOTHING,
+    hints_at_a_secret,
+    names_a_secret,
+    names_next,
+)
 from comparators.secrets import is_secret_name
 
 Shown: TypeAlias = Callable[[str], str]
@@ -45,46 +51,86 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
     inside: list[str] = []  # the elements that are open, from the outermost secret one on
     plain: list[str] = []  # what is not secret by a name is looked at as a whole
     run: list[re.Match[str]] = []  # what stands between two tags
-    said = opened = closed = ""  # the last text, and the elements around it, or before this
+    around = _Around()
+    # The element that has just begun; and what precedes, as `names_next` takes it.
+    opened, preceding = "", NOTHING
 
     def flush() -> None:
         if plain:
             made.append(shown("".join(plain)))
             plain.clear()
 
-    def end_run() -> None:
-        plain.append(_run(run, meant))
+    def hide(whole: str) -> None:
+        begin = len(whole) - len(whole.lstrip())
+        plain.append(whole[:begin])
+        flush()
+        made.append(hashed(whole.strip()))
+        plain.append(whole[begin + len(whole.strip()) :])
+
+    def end_run() -> str:
+        said = "".join(map(_said, run)).strip()
+        if said and (inside or around.is_hinted or names_next(*preceding, "#text", said)):
+            hide("".join(each[0] for each in run))
+        else:
+            plain.append(_run(run, meant))
         run.clear()
+        return said
 
     for found in _TOKEN.finditer(text):
-        if found["start"] or found["end"]:
-            said = "".join(map(_said, run)) if opened else said
-            end_run()
-        name = (found["start"] or found["end"] or "").lower()
-        if found["start"]:
-            is_next = bool(closed) and names_next(closed, said.strip(), _local(name))
-            tag, names_secret = _tag(found, bool(inside) or is_next, hashed, meant)
-            names_secret = names_secret or is_next
-            said, opened, closed = "", _local(name), ""
-            plain.append(tag)
-            opens = name not in _VOID and not found["rest"].endswith("/") and found["close"] == ">"
-            if opens and (inside or names_secret):
-                inside.append(name)
-        elif found["end"]:
+        if not (found["start"] or found["end"]):
+            run.append(found)
+            continue
+        if said := end_run():
+            preceding = "#text", said
+        elif opened:
+            preceding = NOTHING
+        name = (found["start"] or found["end"]).lower()
+        if found["end"]:
             plain.append(found[0])
-            opened, closed = "", opened if opened == _local(name) else ""
+            preceding = (_local(name), said) if opened == _local(name) else NOTHING
+            opened = ""
+            around.end(name)
             if name in inside:
                 while inside.pop() != name:
                     pass
-        elif inside and found[0].strip():
-            end_run()
-            flush()
-            made.append(hashed(found[0].strip()))
-        else:
-            run.append(found)
+            continue
+        is_next = names_next(*preceding, _local(name))
+        tag, names_secret, is_hint = _tag(found, bool(inside) or is_next, hashed, meant)
+        plain.append(tag)
+        if name in ("br", "wbr"):
+            continue
+        opened = _local(name)
+        if name not in _VOID and not found["rest"].endswith("/") and found["close"] == ">":
+            around.begin(name, is_hint)
+            if inside or names_secret or is_next:
+                inside.append(name)
     end_run()
     flush()
     return "".join(made)
+
+
+class _Around:
+    """The elements that are open, and whether the innermost one hints at its text."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str, bool]] = []
+        self._count: dict[str, int] = {}
+
+    @property
+    def is_hinted(self) -> bool:
+        return bool(self._open) and self._open[-1][1]
+
+    def begin(self, name: str, is_hint: bool) -> None:
+        self._open.append((name, is_hint))
+        self._count[name] = self._count.get(name, 0) + 1
+
+    def end(self, name: str) -> None:
+        """It ends, with all in it that has not."""
+        while self._count.get(name):
+            last = self._open.pop()[0]
+            self._count[last] -= 1
+            if last == name:
+                return
 
 
 def _run(run: list[re.Match[str]], meant: Shown) -> str:
@@ -105,13 +151,14 @@ def _said(found: re.Match[str]) -> str:
     return unescaped(found[0])
 
 
-def _tag(found: re.Match[str], hidden: bool, hashed: Shown, meant: Shown) -> tuple[str, bool]:
-    """The tag as it may be shown, and whether what is inside it is secret."""
+def _tag(found: re.Match[str], hidden: bool, hashed: Shown, meant: Shown) -> tuple[str, bool, bool]:
+    """The tag as it may be shown, whether what is inside it is secret, or its own text may be."""
     attributes: dict[str, object] = {}
     for each in _ATTRIBUTE.finditer(found["rest"]):
         attributes[each["name"].lower()] = unescaped(each[each.lastgroup or 0])
     is_secret = is_secret_name(_local(found["start"]))
     names_secret = names_a_secret(attributes)
+    is_hint = hints_at_a_secret(attributes)
 
     def attribute(each: re.Match[str]) -> str:
         name = each["name"].lower()
@@ -120,7 +167,7 @@ def _tag(found: re.Match[str], hidden: bool, hashed: Shown, meant: Shown) -> tup
             hidden
             or is_secret
             or (name not in NAMING and is_secret_name(_local(name)))
-            or (names_secret and name in _NAMED)
+            or ((names_secret or is_hint) and name in _NAMED)
         ):
             said = unescaped(value)
             if said == value or (made := meant(said)) == said:
@@ -130,7 +177,8 @@ def _tag(found: re.Match[str], hidden: bool, hashed: Shown, meant: Shown) -> tup
 
     rest = _ATTRIBUTE.sub(attribute, found["rest"]) if attributes else found["rest"]
     is_input = found["start"].lower() == "input"
-    return f"<{found['start']}{rest}{found['close']}", is_secret or (names_secret and not is_input)
+    tag = f"<{found['start']}{rest}{found['close']}"
+    return tag, is_secret or (names_secret and not is_input), is_hint
 
 
 def _local(name: str) -> str:

@@ -5,6 +5,7 @@
 `["--password", ...]`; and of rows, a column: `{"columns": ["id", "pin"], "rows": [[1, ...]]}`.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from types import MappingProxyType
@@ -37,16 +38,46 @@ _FIELD_VALUES: Final = _VALUES | frozenset(
 _COLUMNS: Final = ("columns", "fields", "headers", "header", "cols", "names", "schema")
 NO_COLUMNS: Final[frozenset[int]] = frozenset()
 _BEFORE_ANY: Final = frozenset(("key", "th", "dt", "label", "term"))  # elements
+# Elements that hold what was, or is to be, typed.
+_TYPED: Final = frozenset(("input", "textarea", "select", "output", "code", "kbd", "samp", "tt"))
+_TEXT: Final = "#text"
+NOTHING: Final = ("", "")  # that precedes a value
+# What says that a value follows.
+_SAYS_NEXT = re.compile(r"(?::|=|\b(?:is|are|ist|lautet|est|es):?)\s*\Z")
+# Attributes that say of an element what its own text, or value, is; and those of `data-`.
+_HINTING: Final = frozenset(("class", "itemprop", "headers", "aria-label", "placeholder", "data"))
 _MOST_WORDS: Final = 3  # that such an element has for a name: of a sentence it is none
-_OWN: Final = frozenset(("@value", "@content", "#text"))
+_OWN: Final = frozenset(("@value", "@content", _TEXT))
 _MOST_KEYS: Final = 64  # of an object that is looked at key by key, however they are spelled
 _EXACT: Final = tuple(sorted(NAMING | _SURE | _SURE_VALUES | _OF_FIELDS | _FIELD_VALUES))
 _LONGEST: Final = 40  # characters of such a key
+_LONGEST_HINT: Final = 200
 
 
 def names_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
     """Whether an element's own attributes say that what is in it is a secret."""
     return any(_is_secret(attributes.get(mark + naming)) for naming in NAMING)
+
+
+def hints_at_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
+    """Whether an element's own attributes say that its text is a secret, if not what is in it.
+
+    `class="cookie-banner"` is often around half a page.
+    """
+    for name, value in attributes.items():
+        if isinstance(value, str) and name.startswith(mark) and len(value) <= _LONGEST_HINT:
+            kind = name[len(mark) :].partition("-")[0] if name.startswith(f"{mark}data") else None
+            if (kind or name[len(mark) :]) in _HINTING and _is_hint(name, value):
+                return True
+    return False
+
+
+def _is_hint(name: str, value: str) -> bool:
+    words = value.split()
+    if name.endswith("class"):
+        # `class="token string"` is of code whose syntax is coloured.
+        return any(is_secret_name(word) for word in words if word != "token" or len(words) == 1)
+    return len(words) <= _MOST_WORDS and is_secret_name(value)
 
 
 def is_naming(name: str) -> bool:
@@ -63,14 +94,19 @@ def named_keys(
     """
     if names_a_secret(each, "@"):
         return frozenset(key for key, value in each.items() if _is_inside(key, value))
+    hinted: Collection[str] = ()
+    if next(iter(each), "")[:1] == "@" and hints_at_a_secret(each, "@"):
+        hinted = [key for key in _OWN if key in each]
+    if "#order" in each:
+        return frozenset((*hinted, *_named_elements(each)))
+    if hinted:
+        return hinted
     listed = each if len(each) <= _MOST_KEYS else [key for key in _EXACT if key in each]
     spelled = {
         key: spelled_as.get(name := folded(key), name)
         for key in listed
         if isinstance(key, str) and len(key) <= _LONGEST
     }
-    if "#order" in each:
-        return frozenset(_named_elements(each))
     values: frozenset[str] = frozenset()
     for key, name in spelled.items():
         if name in NAMING or name in _SURE or name in _OF_FIELDS:
@@ -81,38 +117,53 @@ def named_keys(
     return [key for key, name in spelled.items() if name in values] if values else ()
 
 
-def names_next(element: str, text: str, following: str) -> bool:
-    """Whether an element with this text says of the one that follows that it is a secret.
+def names_next(element: str, text: str, following: str, next_text: str = "") -> bool:
+    """Whether an element with this text says of what follows that it is a secret.
 
-    `<name>pin</name><value>`, `<key>pin</key><string>`, `<dt>PIN</dt><dd>`; names in lower case.
+    `<name>pin</name><value>`, `<key>pin</key><string>`, `<dt>PIN</dt><dd>`, `PIN: <b>`; names in
+    lower case, `#text` of a text that stands alone, `next_text` where that is what follows.
     """
-    is_next = element in _BEFORE_ANY or (element in _SURE and following in _SURE_VALUES)
-    return (
-        is_next
-        and len(text) <= _LONGEST
-        and len(text.split()) <= _MOST_WORDS
-        and is_secret_name(text)
-    )
+    text = text[-_LONGEST_HINT:]
+    said = _SAYS_NEXT.search(text)
+    words = (text[: said.start()] if said is not None else text).split()
+    if said is not None:
+        is_next = True
+        words = words[-2:] if element == _TEXT else words
+    elif following == _TEXT:
+        is_next = next_text.lstrip()[:1] in (":", "=")
+    else:
+        is_next = (
+            element in _BEFORE_ANY
+            or (element in _SURE and following in _SURE_VALUES)
+            or element == following == "td"
+            or following in _TYPED
+        )
+    name = " ".join(words) if is_next and len(words) <= _MOST_WORDS else ""
+    return 0 < len(name) <= _LONGEST and is_secret_name(name)
 
 
 def _named_elements(each: Mapping[Any, Any]) -> Iterator[str]:
-    """The names of the elements in one that follow one which calls them secrets."""
+    """The names of the elements in one, or `#text`, that follow what calls them secrets."""
     order = each.get("#order")
     if not isinstance(order, list):
         return
     passed: dict[str, int] = {}
-    name, text = "", ""
+    name = text = ""
     for key in order:
-        if not isinstance(key, str) or not isinstance(each.get(key), list):
+        if not isinstance(key, str):
             name = ""
             continue
-        local = key.rpartition("}")[2].lower()
-        if name and names_next(name, text, local):
-            yield key
         index = passed[key] = passed.get(key, -1) + 1
-        item = each[key][index] if index < len(each[key]) else None
-        said = item.get("#text") if isinstance(item, dict) else None
-        name, text = (local, said) if isinstance(said, str) else ("", "")
+        items = each.get(key)
+        item = items[index] if isinstance(items, list) and index < len(items) else items
+        said = item.get(_TEXT) if isinstance(item, dict) else item
+        said = said if isinstance(said, str) else ""
+        local = key.rpartition("}")[2].lower()
+        if local in ("br", "wbr"):
+            continue
+        if name and names_next(name, text, local, said):
+            yield key
+        name, text = (local, said) if said else NOTHING
 
 
 def named_items(each: list[Any] | tuple[Any, ...], is_inner: bool) -> Iterator[int]:

@@ -101,8 +101,8 @@ def _behind(text: str, is_named: IsNamed) -> Iterator[Span]:
 
 def _is_value(text: str, found: re.Match[str]) -> bool:
     value, gap, verb = found["value"], found["gap"], found["verb"]
-    if HASHED.match(value):
-        return False
+    if HASHED.match(value) or gap in ('">', "'>"):
+        return False  # of attributes and what stands behind them others know more
     opened = text[found.start("value") - 1]
     if opened in _QUOTES:
         # One right behind the name closes it; `Unexpected token '}'` is what parsers say.
