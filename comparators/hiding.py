@@ -6,6 +6,7 @@ are texts of whoever sent it.
 """
 
 import re
+from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
@@ -27,6 +28,9 @@ _ESCAPED = re.compile(
     r"\\{1,15}u00(2[de0]|3[0-9ad]|40|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])",
     re.ASCII | re.IGNORECASE,
 )
+# Sixteen characters are a name and a value, or an address.
+_BASE64 = re.compile(r"(?<![\w+/-])[\w+/-]{16,}+(?![\w+/-])", re.ASCII)
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 _NUMBER = re.compile(r"[0-9]+")
 # Of `{"sessions": {"f81d4fae7dec": ...}}`: no word that a field would have for a name.
 _OPAQUE_KEY = re.compile(r"(?=[^0-9]*+[0-9]).{6,}|.{33,}", re.DOTALL)
@@ -129,7 +133,13 @@ class Hider:
 
     def _spans(self, text: str, *, elements: bool = True) -> list[Span]:
         """Where secrets stand in a text, in order, none overlapping."""
-        spans = _merged((*self._found(text, elements), *self._escaped(text, elements)))
+        spans = _merged(
+            (
+                *self._found(text, elements),
+                *self._escaped(text, elements),
+                *self._encoded(text, elements),
+            )
+        )
         if "\n" in text or "\r" in text:
             spans = [piece for span in spans for piece in _by_line(text, span)]
         return _without_hashed(text, spans) if MARK in text else spans
@@ -157,6 +167,19 @@ class Hider:
                 begin + removed[bisect_right(ends, begin)],
                 end + removed[bisect_right(ends, end)],
             )
+
+    def _encoded(self, text: str, elements: bool) -> Iterator[Span]:
+        """Where texts stand in base64 that have secrets in them."""
+        for found in _BASE64.finditer(text):
+            try:
+                padded = found[0] + "=" * (-len(found[0]) % 4)
+                plain = b64decode(padded.translate(_URL_SAFE), validate=True).decode("ascii")
+            except ValueError:
+                continue
+            if plain.isprintable() and any(
+                begin < end for begin, end in self._found(plain, elements)
+            ):
+                yield found.span()
 
     def _replaced(self, text: str, spans: list[Span]) -> str:
         pieces: list[str] = []

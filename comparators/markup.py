@@ -6,18 +6,20 @@ a field or of a `meta` whose name is (`<input name="csrf_token" value="...">`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import Final, TypeAlias
 
 from comparators.html import unescaped
 from comparators.naming import (
+    INLINE,
     NAMING,
     NOTHING,
     hints_at_a_secret,
     names_a_secret,
     names_next,
 )
+from comparators.numbers import is_number, is_piece
 from comparators.secrets import is_secret_name
 
 Shown: TypeAlias = Callable[[str], str]
@@ -36,6 +38,7 @@ _ATTRIBUTE = re.compile(
     re.VERBOSE,
 )
 _NAMED: Final = frozenset(("value", "content"))
+_VALUE = re.compile(r"(?<![\w-])(?i:value)\s*+=\s*+[\"']?(?P<value>[^\"'\s>]{1,20})")
 _VOID: Final = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta")
 )
@@ -52,6 +55,8 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
     plain: list[str] = []  # what is not secret by a name is looked at as a whole
     run: list[re.Match[str]] = []  # what stands between two tags
     around = _Around()
+    tokens = list(_TOKEN.finditer(text))
+    split = _split_numbers(tokens)
     # The element that has just begun; and what precedes, as `names_next` takes it.
     opened, preceding = "", NOTHING
 
@@ -69,14 +74,17 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
 
     def end_run() -> str:
         said = "".join(map(_said, run)).strip()
-        if said and (inside or around.is_hinted or names_next(*preceding, "#text", said)):
+        is_piece = any(each.start() in split for each in run)
+        if said and (
+            is_piece or inside or around.is_hinted or names_next(*preceding, "#text", said)
+        ):
             hide("".join(each[0] for each in run))
         else:
             plain.append(_run(run, meant))
         run.clear()
         return said
 
-    for found in _TOKEN.finditer(text):
+    for found in tokens:
         if not (found["start"] or found["end"]):
             run.append(found)
             continue
@@ -95,7 +103,8 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
                     pass
             continue
         is_next = names_next(*preceding, _local(name))
-        tag, names_secret, is_hint = _tag(found, bool(inside) or is_next, hashed, meant)
+        is_hidden = bool(inside) or is_next or found.start() in split
+        tag, names_secret, is_hint = _tag(found, is_hidden, hashed, meant)
         plain.append(tag)
         if name in ("br", "wbr"):
             continue
@@ -107,6 +116,35 @@ def redact_markup(text: str, hashed: Shown, shown: Shown, meant: Shown) -> str:
     end_run()
     flush()
     return "".join(made)
+
+
+def _split_numbers(tokens: Iterable[re.Match[str]]) -> set[int]:
+    """Where texts, and fields, begin that are one number of a card together."""
+    found: set[int] = set()
+    pieces: list[tuple[int, str]] = []
+
+    def end() -> None:
+        if is_number([piece for _, piece in pieces]):
+            found.update(begin for begin, _ in pieces)
+        pieces.clear()
+
+    for token in tokens:
+        name = (token["start"] or token["end"] or "").lower()
+        if not name:
+            if is_piece(said := _said(token).strip()):
+                pieces.append((token.start(), said))
+            elif said:
+                end()
+        elif name not in INLINE:
+            end()
+        elif name == "input":
+            values = _VALUE.search(token["rest"])
+            if values is not None and is_piece(values["value"]):
+                pieces.append((token.start(), values["value"]))
+            else:
+                end()
+    end()
+    return found
 
 
 class _Around:

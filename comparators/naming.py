@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from comparators.hiding import folded
+from comparators.numbers import is_number, is_piece
 from comparators.secrets import is_secret_name
 
 # Attributes and keys that name what is beside them.
@@ -40,6 +41,14 @@ NO_COLUMNS: Final[frozenset[int]] = frozenset()
 _BEFORE_ANY: Final = frozenset(("key", "th", "dt", "label", "term"))  # elements
 # Elements that hold what was, or is to be, typed.
 _TYPED: Final = frozenset(("input", "textarea", "select", "output", "code", "kbd", "samp", "tt"))
+# Elements that part no word, and so no number.
+INLINE: Final = frozenset(
+    (
+        *("a", "abbr", "b", "big", "bdi", "bdo", "code", "em", "font", "i", "input", "kbd", "mark"),
+        *("s", "samp", "small", "span", "strong", "sub", "sup", "tt", "u", "var", "wbr"),
+    )
+)
+_DEEPEST_PIECE: Final = 4
 _TEXT: Final = "#text"
 NOTHING: Final = ("", "")  # that precedes a value
 # What says that a value follows.
@@ -98,6 +107,8 @@ def named_keys(
     if next(iter(each), "")[:1] == "@" and hints_at_a_secret(each, "@"):
         hinted = [key for key in _OWN if key in each]
     if "#order" in each:
+        if is_number(_pieces_in(each, 0)):
+            return frozenset(key for key, value in each.items() if _is_inside(key, value))
         return frozenset((*hinted, *_named_elements(each)))
     if hinted:
         return hinted
@@ -115,6 +126,27 @@ def named_keys(
             values |= _SURE_VALUES if name in _SURE else _VALUES
             values |= _FIELD_VALUES if name in _OF_FIELDS else _VALUES
     return [key for key, name in spelled.items() if name in values] if values else ()
+
+
+def _pieces_in(element: Mapping[Any, Any], depth: int) -> list[str]:
+    """The texts in an element that are pieces of one number; empty where others are among them."""
+    pieces: list[str] = []
+    passed: dict[str, int] = {}
+    order = element.get("#order", [key for key in element if key[:1] != "@"])
+    if not isinstance(order, list) or len(order) > _MOST_KEYS or depth > _DEEPEST_PIECE:
+        return []
+    for key in order:
+        index = passed[key] = passed.get(key, -1) + 1
+        items = element.get(key)
+        item = items[index] if isinstance(items, list) and index < len(items) else items
+        if isinstance(item, dict) and key in INLINE:
+            inner = [item["@value"]] if "@value" in item else _pieces_in(item, depth + 1)
+        else:
+            inner = [item.strip()] if isinstance(item, str) else []
+        if not inner or not all(map(is_piece, inner)):
+            return []
+        pieces += inner
+    return pieces
 
 
 def names_next(element: str, text: str, following: str, next_text: str = "") -> bool:

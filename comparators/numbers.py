@@ -6,6 +6,7 @@ separated; what stands beside other groups has to be grouped as cards are, four 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _SEPARATOR: Final = (
@@ -58,6 +59,23 @@ _IBAN = re.compile(
     r"(?:(?:[ \u00a0-]|%20)?[A-Z0-9]){11,30})"
 )
 _IBAN_CHARACTER = re.compile(r"(?:%20)?([A-Za-z0-9])")
+
+
+_PIECE = re.compile(r"[A-Z]{0,2}[0-9](?:[ \u00a0-]?[0-9])*+")
+_MOST_PIECES: Final = 20
+
+
+def is_piece(text: str) -> bool:
+    """Whether a text may be a piece of such a number."""
+    return len(text) <= _MOST_PIECES and _PIECE.fullmatch(text) is not None
+
+
+def is_number(pieces: Sequence[str]) -> bool:
+    """Whether some texts together are one of these numbers, and nothing else."""
+    if not 1 < len(pieces) <= _MOST_PIECES:
+        return False
+    text = "".join(pieces)
+    return (0, len(text)) in number_spans(text)
 
 
 def number_spans(text: str) -> list[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Texts with a secret in them, one leak a row, and texts beside them in which there is none."""
 
+import base64
 import html
 import json
 import time
@@ -116,6 +117,16 @@ LEAKS = (
     ("sk-proj-abcdefghijklmnop123456", "abcdefghij"),
     ("npm_abcdefghijklmnop1234567890abcdefghij", "abcdefghij"),
     ("https://hooks.slack.com/services/T000/B000/abcdefghij", "abcdefghij"),
+    ("ya29.abcdefghijklmnopqrstuvw", "abcdefghij"),
+    ("hvs.abcdefghijklmnopqrstuvw", "abcdefghij"),
+    ("bot 123456789:AAabcdefghijklmnopqrstuvwxyz123456", "abcdefghij"),
+    ("root:$6$salt$abcdefghijklmnop:19000:0:", "abcdefghij"),
+    ("$2b$12$abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR", "abcdefghij"),
+    # In base64.
+    ("a=" + base64.b64encode(b"password=hunter2").decode(), "cGFzc3dvcmQ9aHVudGVyM"),
+    (base64.b64encode(b'{"user":"x","apiKey":"hunter2?>"}').decode(), "aHVudGVyM"),
+    (base64.urlsafe_b64encode(b'{"apiKey":"hunter2?>~~"}').decode().rstrip("="), "aHVudGVyM"),
+    ("x: " + base64.b64encode(b"jane.doe@example.com").decode(), "amFuZS5kb2"),
     ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nabcdef\n-----END PGP PRIVATE KEY BLOCK-----", "cdef"),
 )
 
@@ -145,6 +156,10 @@ PLAIN = (
     *("52.520008 13.404954", "0.4111111111111111", "2026-11-29 20:01:24 2026-12-24 08:00:00"),
     *("550e8400-e29b-41d4-a716-446655440000", "1764446484123456789", "+49 30 1234567 89"),
     *("heyJoe.example-domain", "sk-learn is a library", "eyJ is no token", "a@b", "see @jane"),
+    *(
+        base64.b64encode(b"nothing of this is any secret").decode(),
+        "internationalization/of/things",
+    ),
     *("primary_key: 12", "C:\\temp\\new: 1", "12:30:00", "::1", "a := b", "namespace std::token"),
 )
 

@@ -51,6 +51,27 @@ def test_another_spelling_of_a_secret_is_hidden_as_well(body: str, secret: str) 
 @pytest.mark.parametrize(
     "body",
     [
+        "<p>4111<b>1111</b>11111111</p>",
+        "<p><span>4111</span> <span>1111</span>\n<span>1111</span> <i>1111</i></p>",
+        "<p><b>DE89</b> <b>3704</b><b>0044 0532 0130 00</b></p>",
+        "<p><input value=4111><input value='1111'><input value=1111><input value=1111></p>",
+    ],
+)
+def test_a_number_that_tags_split_is_hidden(body: str) -> None:
+    for kind in (HTML, XML)[: 1 if "<input" in body else 2]:
+        other = body.replace("1111", "2222").replace("3704", "3705")
+        shown, kept = told(answer(kind, body), answer(kind, other), Rules())
+        for piece in ("4111", "1111", "3704", "0532"):
+            assert piece not in kept.partition(",")[0]
+            assert piece not in shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<table><tr><td>4111</td><td>1111</td><td>1111</td><td>1111</td></tr></table>",
+        "<p><b>4111</b> items <b>1111</b><b>11111111</b></p>",
+        "<p><b>4111</b><b>1111</b><b>11111112</b></p>",
         "<p>a &amp; b &lt; c<!-- d --> &copy; &#x41;</p>",
         "<a title='&quot;x&quot;'>&#" + "9" * 5000 + ";</a>",
         "<![CDATA[a & b]]><b>x</b>",
