@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _END: Final = b"\r\n"
 _SHADOW_END: Final = b"Banyan-Role: shadow\r\n\r\n"
+# Never switched to: what follows would be requests that nobody routed.
+_LEADS_TO_HTTP: Final = (b"h2", b"h3", b"http", b"tls", b"ssl")
 NO_PARAMS: Mapping[str, str] = {}
 
 
@@ -76,13 +78,14 @@ class ForwardedRequest:
             elif asked and not sampled:
                 sampled = edge.may_be_traced()
         self.trace = trace_context(parent, edge.bits(192), sampled)
-        # h2c is never switched to: what follows would be requests that nobody routed.
         self.upgrade = (
             b"upgrade" in special
             and head.framing == 0
             and head.minor == 1
             and b"upgrade" in list_members(special.get(b"connection", b""))
-            and b"h2c" not in list_members(special[b"upgrade"])
+            and not any(
+                name.startswith(_LEADS_TO_HTTP) for name in list_members(special[b"upgrade"])
+            )
         )
 
     @property

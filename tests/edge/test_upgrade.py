@@ -203,12 +203,19 @@ async def test_an_http_1_0_client_cannot_upgrade(proxy: Proxy) -> None:
     assert proxy.legacy.calls[0].header("upgrade") is None
 
 
-async def test_h2c_is_not_offered_to_the_backend(proxy: Proxy) -> None:
-    """A tunnel to HTTP/2 would carry requests past every rule (h2c smuggling)."""
+@pytest.mark.parametrize(
+    "protocol",
+    ["h2c", "H2C", "h2", "h2c-14", "websocket, h2c", "HTTP/2.0", "HTTP/1.1", "TLS/1.0, HTTP/1.1"],
+)
+async def test_http_in_a_tunnel_is_not_offered_to_the_backend(proxy: Proxy, protocol: str) -> None:
+    """It would carry requests past every rule (h2c smuggling)."""
     await proxy.serve(route("/*"))
     async with await proxy.connect() as client:
         await client.get(
-            "/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA"
+            "/",
+            "Connection: Upgrade, HTTP2-Settings",
+            f"Upgrade: {protocol}",
+            "HTTP2-Settings: AAMA",
         )
     assert proxy.legacy.calls[0].header("upgrade") is None
     assert proxy.legacy.calls[0].header("http2-settings") is None
