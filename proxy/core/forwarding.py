@@ -354,19 +354,21 @@ def response_bytes(
 
 def interim_bytes(head: ResponseHead) -> bytes:
     """A 1xx answer for the client (RFC 9110 §15.2), hop-by-hop fields removed."""
-    cut = [(start, end) for name, start, end in head.spans if name in _HOP_BY_HOP]
-    status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
-    return status_line + _without(head.raw, head.lines_at, len(head.raw), cut)
+    return _without_body(head, _HOP_BY_HOP) + b"\r\n"
 
 
 def switching_bytes(head: ResponseHead) -> bytes:
     """A 101 answer for the client: the Upgrade handshake stays."""
-    cut = [
-        (start, end) for name, start, end in head.spans if name in (b"connection", b"keep-alive")
-    ]
+    return _without_body(head, _HOP_BY_HOP - {b"upgrade"}) + b"Connection: Upgrade\r\n\r\n"
+
+
+def _without_body(head: ResponseHead, hop_by_hop: frozenset[bytes]) -> bytes:
+    """The lines of a head that never has a body, nor what would frame one (RFC 9110 §8.6)."""
+    connection = head.special.get(b"connection")
+    named = set() if connection is None else _named_by(connection)
+    lines = _line_spans(head, named | hop_by_hop | {b"content-length", b"transfer-encoding"})
     status_line = b"HTTP/1.1" + head.raw[8 : head.lines_at]
-    lines = _without(head.raw, head.lines_at, len(head.raw) - 2, cut)
-    return status_line + lines + b"Connection: Upgrade\r\n\r\n"
+    return status_line + _without(head.raw, head.lines_at, len(head.raw) - 2, lines)
 
 
 def _named_by(connection: bytes) -> set[bytes]:

@@ -252,6 +252,23 @@ async def test_interim_answers_are_relayed(proxy: Proxy) -> None:
         assert (await client.get("/")).body == b"ok"
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 30", "Transfer-Encoding: chunked", ""])
+async def test_an_interim_answer_frames_nothing_and_keeps_its_hop_to_itself(
+    proxy: Proxy, framing: str
+) -> None:
+    """A client that believed its length took the answer behind it for its body."""
+    lines = ["Link: x", "Connection: X-Hop", "X-Hop: 1", "X-End: 2", *filter(None, [framing])]
+    proxy.legacy.handler = sending(
+        ("HTTP/1.1 103 Early Hints\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    )
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        response = await client.get("/")
+        assert response.interim[0].headers == [(b"Link", b"x"), (b"X-End", b"2")]
+        assert response.body == b"ok"
+
+
 async def test_interim_answers_are_not_for_http_1_0_clients(proxy: Proxy) -> None:
     proxy.legacy.handler = sending(
         b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
