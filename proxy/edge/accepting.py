@@ -17,6 +17,7 @@ from proxy.edge.context import Edge
 
 BACKLOG: Final = 4096
 HANDSHAKE_S: Final = 10.0  # of TLS: nobody holds a descriptor for longer without a word
+NEVER_S: Final = 3600.0  # how long closing may take is decided by `sending`, by what is taken
 AT_ONCE: Final = 16  # handshakes begun before the loop turns to what else there is
 OUT_OF_DESCRIPTORS_S: Final = 0.1  # until accepting is tried again
 # Beyond the bound on clients, so that some hear that there are too many.
@@ -135,6 +136,7 @@ class Door:
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=NEVER_S,
             )
         except ConnectionAbortedError:
             edge.tallies.refuse("tls_timeout")

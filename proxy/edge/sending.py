@@ -96,10 +96,12 @@ class Sending(Outgoing):
             self.state = CLOSED
             self.send_unsent()
             self.transport.close()
-            if self.transport.get_write_buffer_size():
-                # A peer that takes nothing more would keep the transport open for ever.
+            is_tls = self.edge.is_tls
+            if is_tls or self.transport.get_write_buffer_size():
+                # A peer that takes nothing more would keep the transport open for ever. That of
+                # TLS awaits the peer's own end, and hears it out until then without telling us.
                 self.untaken_at = -1
-                self.edge.wheel.set(self, LINGER_S)
+                self.edge.wheel.set(self, LINGER_MOST_S if is_tls else LINGER_S)
 
     def abort(self) -> None:
         """Cut the connection: a torn answer must not look like a whole one."""

@@ -1,12 +1,17 @@
 """TLS to backends (own CA, client certificate, verification on) and from clients."""
 
+import asyncio
+
+import pytest
+
 from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import BackendTls
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Backend, Call, sending
+from tests.harness.backend import Backend, Call, replying, sending
 from tests.harness.certificates import Certificates
 from tests.harness.client import Client
 from tests.harness.snapshots import route, snapshot
+from tests.harness.waiting import soon
 from tests.harness.worker import Worker
 
 
@@ -116,6 +121,39 @@ async def test_a_listener_with_a_certificate(certificates: Certificates) -> None
                 legacy.handler = answering
                 assert (await client.get("/x")).body == b"ok"
         assert "Traceback" not in worker.output()
+    finally:
+        await worker.stop()
+
+
+@pytest.mark.extended
+async def test_a_slow_reader_over_tls_gets_the_end_of_its_last_answer(
+    certificates: Certificates,
+) -> None:
+    """Half a minute after the last byte was written the rest of it was thrown away."""
+    size = 6 << 20
+    worker = await Worker(
+        extra=(
+            "--tls-cert",
+            certificates.path("localhost.pem"),
+            "--tls-key",
+            certificates.path("localhost.key"),
+        )
+    ).start()
+    loop = asyncio.get_running_loop()
+    try:
+        async with Backend("legacy", replying(b"x" * size)) as legacy:
+            await worker.apply(snapshot([route("/*")], {"legacy": legacy.url, "new": legacy.url}))
+            async with await Client.to(
+                worker.address, tls=certificates.client_context(), receive_buffer=4096
+            ) as client:
+                client.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                received, quick_until, slow_until = 0, size // 6, loop.time() + 40
+                while data := await soon(client.reader.read(10_000)):
+                    received += len(data)
+                    # Slow while the rest stands in the buffers of the proxy and the kernel.
+                    if received > quick_until and loop.time() < slow_until:
+                        await asyncio.sleep(0.5)
+                assert received > size
     finally:
         await worker.stop()
 
