@@ -1,8 +1,10 @@
 """Webhooks: what people want to be woken for, posted to where they said.
 
 Each webhook has a queue and a task of its own, so that one that hangs holds up no other. What does
-not fit, or is not taken in time, is dropped and counted. A receiver is believed in nothing: its
-answer is not read, no redirect of it is followed, its wish to wait is followed up to a bound.
+not fit, or is not taken in time, is dropped and counted. What waits is in the spool too: the next
+controller goes on with it, so that a message may come twice, with the same id. A receiver is
+believed in nothing: its answer is not read, no redirect of it is followed, its wish to wait is
+followed up to a bound.
 Addresses may hold secrets (Slack's do): only scheme and host are ever told.
 """
 
@@ -10,8 +12,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import itertools
-import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ import msgspec
 from yarl import URL
 
 from proxy.config import Alert, Finding
+from proxy.control.spool import Spool
 from proxy.observe.otlp import Backoff, failure_word, retry_after_s
 from proxy.store.records import Transition
 
@@ -61,7 +62,17 @@ class Patience:
     at_the_end_s: float = 1.0  # for what is queued when the controller ends
 
 
-_Waiting = tuple[str, Notice, float]  # its number, and since when on the clock
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A message on its way to one webhook."""
+
+    id: str
+    notice: Notice
+    since: float  # on the clock
+    serial: int | None  # in the spool
+
+
+_kept_as = msgspec.json.Decoder(tuple[str, Notice]).decode
 
 
 class Log(Protocol):
@@ -73,14 +84,25 @@ class Log(Protocol):
 class Alerts:
     """Tells the webhooks that are configured. Everything but `run` is quick and never waits."""
 
-    def __init__(self, log: Log, patience: Patience | None = None) -> None:
-        self.counts: Counter[str] = Counter()  # "delivered", "retried", "dropped_..." by reason
-        self._log = log
-        self._patience = patience or Patience()
+    def __init__(
+        self,
+        log: Log,
+        patience: Patience | None = None,
+        spool: Spool | None = None,
+        key: bytes = b"",
+    ) -> None:
+        # "delivered", "retried", "dropped_..." by reason; "taken_over" from the controller before,
+        # "not_kept" in the spool: they wait in memory alone.
+        self.counts: Counter[str] = Counter()
+        self._spool = spool
+        self._key = key  # of the marks of webhooks
+        self._left: dict[str, deque[_Waiting]] = {}  # of the controller before, by their marks
+        if spool is not None:
+            self._take_over(spool)
+        self.log = log
+        self.patience = patience or Patience()
         self._hooks: dict[Alert, _Hook] = {}
         self._changed = asyncio.Event()
-        self._numbers = itertools.count()
-        self._origin = secrets.token_hex(6)
 
     def configure(self, alerts: Sequence[Alert]) -> None:
         """The webhooks from now on; an address that stays keeps what is queued for it."""
@@ -88,27 +110,32 @@ class Alerts:
         # Several may have been at one address: each queue goes on, or is counted.
         left = [(alert.url, hook.queue) for alert, hook in before.items() if alert not in alerts]
         self._hooks = {}
+        at_address: Counter[str] = Counter()
         for alert in dict.fromkeys(alerts):
+            mark = mark_of(self._key, alert.url, at_address[alert.url])
+            at_address[alert.url] += 1
             hook = before.get(alert)
             if hook is None:
                 at = next((at for at, (url, _) in enumerate(left) if url == alert.url), None)
-                queue = left.pop(at)[1] if at is not None else None
-                hook = _Hook(alert, queue, self._patience, self.counts, self._log)
+                queue = left.pop(at)[1] if at is not None else self._left.pop(mark, deque())
+                hook = _Hook(alert, mark, queue, self)
             self._hooks[alert] = hook
-        if dropped := sum(len(queue) for _, queue in left):
-            self.counts["dropped_removed"] += dropped
+        for queue in [*(queue for _, queue in left), *self._left.values()]:
+            for waiting in queue:
+                self.ended(waiting, "dropped_removed")
+        self._left = {}
         self._changed.set()
 
     def tell(self, notice: Notice) -> None:
         """Have it posted to every webhook that wants such events."""
-        number = f"{self._origin}-{next(self._numbers)}"
+        id = id_of(notice)
         for alert, hook in self._hooks.items():
             if notice.event in alert.events:
-                hook.put(number, notice)
+                hook.put(_Waiting(id, notice, time.monotonic(), self._kept(hook.mark, id, notice)))
 
     def tell_low_coverage(self, route: str, coverage: float, wanted: float) -> None:
         """Too little of a route is compared for it to advance."""
-        self._log.warning("coverage is low", route=route, coverage=coverage, wanted=wanted)
+        self.log.warning("coverage is low", route=route, coverage=coverage, wanted=wanted)
         self.tell(low_coverage(route, coverage, wanted, time.time()))
 
     async def run(self) -> None:
@@ -127,10 +154,43 @@ class Alerts:
                         await self._changed.wait()
             finally:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._patience.at_the_end_s):
+                    async with asyncio.timeout(self.patience.at_the_end_s):
                         await asyncio.gather(*(hook.flush(session) for hook in tasks))
                 for hook in tasks:
-                    self.counts["dropped_at_the_end"] += len(hook.queue)
+                    # The others wait for the next controller.
+                    lost = sum(waiting.serial is None for waiting in hook.queue)
+                    self.counts["dropped_at_the_end"] += lost
+
+    def ended(self, waiting: _Waiting, outcome: str) -> None:
+        """It is owed no more."""
+        self.counts[outcome] += 1
+        if self._spool is not None and waiting.serial is not None:
+            self._spool.done(waiting.serial)
+
+    def _kept(self, mark: str, id: str, notice: Notice) -> int | None:
+        """Its serial in the spool."""
+        if self._spool is None:
+            return None
+        try:
+            serial = self._spool.put(mark, msgspec.json.encode((id, notice)))
+        except ValueError:  # text that is no UTF-8
+            serial = None
+        if serial is None:
+            self.counts["not_kept"] += 1
+        return serial
+
+    def _take_over(self, spool: Spool) -> None:
+        """What the controller before this one did not deliver gets as long as anything new."""
+        for serial, mark, text in spool.left:
+            try:
+                id, notice = _kept_as(text)
+            except msgspec.MsgspecError:
+                self.counts["dropped_unreadable"] += 1
+                spool.done(serial)
+                continue
+            waiting = _Waiting(id, notice, time.monotonic(), serial)
+            self._left.setdefault(mark, deque()).append(waiting)
+            self.counts["taken_over"] += 1
 
 
 class _Hook:
@@ -139,16 +199,17 @@ class _Hook:
     def __init__(
         self,
         alert: Alert,
-        queue: "deque[_Waiting] | None",
-        patience: Patience,
-        counts: Counter[str],
-        log: Log,
+        mark: str,
+        queue: "deque[_Waiting]",
+        owner: Alerts,
     ) -> None:
-        self.queue = deque[_Waiting]() if queue is None else queue
+        self.mark = mark
+        self.queue = queue
         self._alert = alert
-        self._patience = patience
-        self._counts = counts
-        self._log = log
+        self._owner = owner
+        self._patience = owner.patience
+        self._counts = owner.counts
+        self._log = owner.log
         self._filled = asyncio.Event()
         url = URL(alert.url)
         self._shown = str(url.origin())
@@ -159,11 +220,10 @@ class _Hook:
             )
         self._url = url.with_user(None)
 
-    def put(self, number: str, notice: Notice) -> None:
+    def put(self, waiting: _Waiting) -> None:
         if len(self.queue) >= MAX_QUEUED:
-            self.queue.popleft()
-            self._counts["dropped_queue"] += 1
-        self.queue.append((number, notice, time.monotonic()))
+            self._owner.ended(self.queue.popleft(), "dropped_queue")
+        self.queue.append(waiting)
         self._filled.set()
 
     async def deliver(self, session: aiohttp.ClientSession) -> None:
@@ -183,7 +243,7 @@ class _Hook:
                 self._done(head, "dropped_refused")
                 self._log.warning("alert refused", webhook=self._shown, reason=failure)
                 backoff.reset()  # it answers
-            elif time.monotonic() - head[2] >= patience.give_up_s:
+            elif time.monotonic() - head.since >= patience.give_up_s:
                 self._done(head, "dropped_in_vain")
                 self._log.warning("alert given up", webhook=self._shown, reason=failure)
             else:
@@ -201,15 +261,14 @@ class _Hook:
     def _done(self, head: _Waiting, outcome: str) -> None:
         if head in self.queue:  # it may have been pushed out meanwhile
             self.queue.remove(head)
-        self._counts[outcome] += 1
+        self._owner.ended(head, outcome)
 
     async def _post(
         self, session: aiohttp.ClientSession, head: _Waiting
     ) -> tuple[str, float | None]:
         """Why it was not taken, if it was not, and how long to wait at least; None: for ever."""
-        number, notice, _ = head
         try:
-            body = body_of(self._alert.format, number, notice)
+            body = body_of(self._alert.format, head.id, head.notice)
             headers = {**self._headers, **signature(self._alert.secret, body, time.time())}
         except ValueError:  # text that is no UTF-8
             return "cannot be written", None
@@ -229,6 +288,18 @@ class _Hook:
             return "", None
         is_worth_it = status in RETRYABLE or status >= 500
         return f"status {status}", asked_s if is_worth_it else None
+
+
+def mark_of(key: bytes, url: str, number: int) -> str:
+    """What stands for a webhook where its address may not: of those at one address the `number`."""
+    return hmac.new(key, f"{number} {url}".encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def id_of(notice: Notice) -> str:
+    """The same for what is told again, also by another controller."""
+    said = (repr(notice.at), notice.event, notice.route or "", notice.title, notice.text)
+    text = "\0".join(said).encode(errors="backslashreplace")
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def notice_of(line: Transition) -> Notice | None:
@@ -283,14 +354,14 @@ def refused_edit(file: str, findings: Sequence[Finding], now: float) -> Notice:
     )
 
 
-def body_of(form: str, number: str, notice: Notice) -> bytes:
+def body_of(form: str, id: str, notice: Notice) -> bytes:
     """The message as it is posted: our own form, or Slack's."""
     if form == "slack":
         return msgspec.json.encode({"text": f"*{_slack(notice.title)}*\n{_slack(notice.text)}"})
     return msgspec.json.encode(
         {
             "version": 1,
-            "id": number,  # the same in each try
+            "id": id,  # the same in each try
             "at": datetime.fromtimestamp(notice.at, UTC),
             "event": notice.event,
             "route": notice.route,

@@ -40,6 +40,8 @@ from proxy.control.pooling import Pooling
 from proxy.control.pulse import beat, read_hung
 from proxy.control.reload import Reloader
 from proxy.control.roster import Roster
+from proxy.control.spool import NAME as SPOOL_NAME
+from proxy.control.spool import Spool
 from proxy.control.steering import Policy
 from proxy.control.stores import Stores, installation_key
 from proxy.control.turns import take_short_turns
@@ -101,7 +103,8 @@ class Controller:
         self._roster = Roster(options.slots)
         self._counts = Aggregator(time.monotonic())
         self._traces = Traces(log)
-        self._alerts = Alerts(log)
+        spool = Spool(Path(options.state).with_name(SPOOL_NAME))
+        self._alerts = Alerts(log, spool=spool, key=self._key)
         self._guard = Guard(self._judged, self._alerts.tell_low_coverage)
         self._evidence = Evidence(
             self._key,
