@@ -330,6 +330,8 @@ class Guard:
                 continue
             if verdict.state == "passing":
                 judge.healthy_s += passed_s
+            elif verdict.state == "failing":
+                judge.healthy_s = 0.0  # at 0% it stays, and has to show anew that it is well
             coverage = self._covered(name, now)
             phase, digest, _ = judge.key
             missing = self._needs(name, record, policy, verdict, coverage)

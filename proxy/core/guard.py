@@ -7,7 +7,7 @@ a Detector of its own, which looks for the moment from which on the rate of bad 
 
 import math
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from proxy.core.policy import LatencyRule, Revert
 
 TRIAL_S: Final = 10.0
 LATENCY_SLOT_S: Final = 2.0
+RECOVERED_S: Final = 60.0  # without another alarm, before what has failed can be well again
 STALE_S: Final = 300.0  # without a trial for so long there is no traffic to speak of
 
 State = Literal["passing", "failing", "inconclusive"]
@@ -33,27 +34,57 @@ class Verdict(msgspec.Struct, frozen=True):
     cause: str = ""
 
 
+class _Relapse(NamedTuple):
+    """What came since an alarm: it fails until that is known to be well, or alarms again."""
+
+    at: float
+    detector: Detector
+    rate: Rate
+
+
 class _Criterion:
     """One declared threshold: its detector, its recent rate, and what it counts, in words."""
 
-    __slots__ = ("bad", "cause", "detector", "good", "rate", "threshold", "words")
+    __slots__ = (
+        "_false_alarm",
+        "_last_at",
+        "bad",
+        "cause",
+        "detector",
+        "good",
+        "rate",
+        "relapse",
+        "threshold",
+        "words",
+    )
 
     def __init__(self, cause: str, threshold: float, false_alarm: float, words: str) -> None:
         self.cause = cause
         self.threshold = threshold
         self.words = words
-        self.detector = (
-            Detector(threshold, false_alarm) if 0 < threshold < MOST_WORSE * MOST_WORSE else None
-        )
+        self._false_alarm = false_alarm
+        self.detector = self._detector()
         self.rate = Rate(threshold)
         self.good = self.bad = 0  # since the last change
+        self.relapse: _Relapse | None = None  # there was an alarm
+        self._last_at = 0.0
+
+    def _detector(self) -> Detector | None:
+        """None where the rate is not to be found out: one is too many, or all are not enough."""
+        if 0 < self.threshold < MOST_WORSE * MOST_WORSE:
+            return Detector(self.threshold, self._false_alarm)
+        return None
 
     def add(self, at: float, good: int, bad: int) -> None:
         self.good += good
         self.bad += bad
         self.rate.add(good, bad)
+        self._last_at = max(self._last_at, at)
         if self.detector is not None:
             self.detector.add(at, good, bad)
+        if self.relapse is not None:
+            self.relapse.rate.add(good, bad)
+            self.relapse.detector.add(at, good, bad)
 
     @property
     def trials(self) -> int:
@@ -63,7 +94,16 @@ class _Criterion:
     def fails(self) -> bool:
         if self.detector is None:
             return self.threshold <= 0 and self.bad > 0
-        return self.detector.look()
+        if not self.detector.look():
+            return False
+        since, again = self.relapse, self._detector()
+        if since is None or since.detector.look():
+            assert again is not None
+            self.relapse = _Relapse(self._last_at, again, Rate(self.threshold))
+        elif self._last_at - since.at >= RECOVERED_S and since.rate.upper() <= self.threshold:
+            self.detector, self.rate, self.relapse = again, since.rate, None
+            return False
+        return True
 
     @property
     def holds(self) -> bool:

@@ -141,3 +141,18 @@ def test_a_cooldown_is_no_longer_than_declared_whatever_the_clock_was() -> None:
     stored = msgspec.structs.replace(one.world.stored, records={"a": record})
     one.guard.use(replace(one.world, stored=stored))
     assert "10.0 min more of the cool-down" in one.needs(time.monotonic())
+
+
+def test_what_was_healthy_before_a_failure_does_not_count() -> None:
+    one, now = Replicated("a1"), time.monotonic()
+    one.count(0, 1000)
+    one.guard.climb(now, 60.0)
+    progress = one.guard.progress("a")
+    assert progress is not None
+    assert progress.healthy_s == 60.0
+    one.ahead += 2 * SLOT_S
+    one.count(30, 10)
+    one.guard.climb(now, 60.0)
+    progress = one.guard.progress("a")
+    assert progress is not None
+    assert progress.healthy_s == 0.0

@@ -237,12 +237,32 @@ def test_errors_alone_are_judged_where_nothing_is_compared() -> None:
     assert judge.verdict(42.0, compares=False).cause == "errors"
 
 
-def test_failing_stays_until_there_is_another_judge() -> None:
-    judge = guard()
-    judge.compared(1.0, 0, 30)
-    assert judge.verdict(1.0, compares=True).cause == "divergence"
-    judge.compared(2.0, 1_000_000, 0)
+def test_what_fails_is_well_again_only_on_evidence_of_a_while() -> None:
+    judge = guard(errors=None)
+
+    def state(at: float, good: int, bad: int) -> str:
+        judge.compared(at, good, bad)
+        return judge.verdict(at, compares=True).state
+
+    assert state(1.0, 0, 30) == "failing"
+    assert state(2.0, 100_000, 0) == "failing", "it may be back in a moment"
+    assert state(30.0, 0, 30) == "failing"
+    assert state(62.0, 100_000, 0) == "failing", "there was another alarm"
+    assert state(91.0, 1, 0) == "passing"
+    assert state(92.0, 0, 30) == "failing"
     assert judge.verdict(9999.0, compares=True).state == "failing"
+    for second in range(100, 200):
+        assert state(second, 2, 0) == "failing", "too few to be below 1%"
+    assert state(200.0, 100, 0) == "passing"
+
+
+def test_what_goes_on_failing_is_never_well() -> None:
+    judge, chance = guard(errors=None), random.Random(5)
+    judge.compared(0.0, 0, 30)
+    for second in range(20_000):
+        bad = sum(chance.random() < 0.02 for _ in range(20))
+        judge.compared(second, 20 - bad, bad)
+        assert judge.verdict(second, compares=True).state == "failing"
 
 
 def test_a_threshold_of_zero_is_passed_by_one() -> None:
