@@ -68,7 +68,7 @@ class Detector:
         self._threshold = threshold
         self._bad = [math.log(rate / threshold) for rate in worse]
         self._good = [math.log1p(-rate) - math.log1p(-threshold) for rate in worse]
-        self._alarm = len(worse) / false_alarm
+        self._alarm = min(len(worse) / false_alarm, MOST)
         self._base = array("d", [0.0] * len(worse))  # the statistic before the slots that are kept
         self._slots: list[_Slot] = []  # those with trials, in their order
         self._wide = 0  # how many of them, the oldest, are not kept apart

@@ -108,6 +108,8 @@ class _Criterion:
     @property
     def holds(self) -> bool:
         """Whether there is evidence that the rate is below the threshold."""
+        if self.threshold <= 0:
+            return not self.bad  # no number of good ones says more than that
         return self.rate.upper() <= self.threshold or self.threshold >= 1
 
     def says(self) -> str:

@@ -141,6 +141,13 @@ def test_what_is_very_late_counts_with_the_oldest() -> None:
     assert detector.change() == (100, 10 * SLOTS + 100, oldest)
 
 
+@pytest.mark.parametrize("false_alarm", [1e-12, 1e-300, 5e-324])
+def test_however_seldom_a_false_alarm_may_be_what_is_broken_is_found(false_alarm: float) -> None:
+    found = feed(Detector(0.01, false_alarm), 1.0, 1000, 1)
+    assert found is not None
+    assert found < 200
+
+
 def test_numbers_beyond_a_float_are_an_alarm_and_no_error() -> None:
     detector = Detector(0.01, ALPHA)
     for slot in range(10):
@@ -267,8 +274,9 @@ def test_what_goes_on_failing_is_never_well() -> None:
 
 def test_a_threshold_of_zero_is_passed_by_one() -> None:
     judge = guard(divergence=0.0, errors=None, min_samples=1)
-    judge.compared(1.0, 10_000, 0)
-    assert judge.verdict(1.0, compares=True).state == "inconclusive"
+    assert judge.verdict(0.0, compares=True).state == "inconclusive"
+    judge.compared(1.0, 1, 0)
+    assert judge.verdict(1.0, compares=True).state == "passing"
     judge.compared(2.0, 0, 1)
     assert judge.verdict(2.0, compares=True).state == "failing"
 
