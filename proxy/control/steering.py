@@ -12,7 +12,8 @@ The rules, which a table of tests goes through edge by edge:
 4. An advance goes to the next rung. By hand it needs neither evidence nor approval (it is the
    approval), but it is refused while the route is latched, or failing and not forced.
 5. A resume lifts the latch, or the hold where there is no latch. After it a route with a ladder
-   climbs from where it is, once its cool-down is over; any other returns to its declared phase.
+   climbs from where it is, once its cool-down is over, from legacy-only by way of shadow-read,
+   since there is no evidence where new is not asked; any other returns to its declared phase.
 6. A route with a ladder that has been in new-only for its `retire` is told to be ready to be
    removed, once, unless it is failing.
 """
@@ -69,6 +70,15 @@ def revert_target(phase: Phase, declared: Phase | None = None) -> Phase | None:
     return LEGACY_ONLY if phase == SHADOW_READ else None
 
 
+def no_way_back(phase: Phase, declared: Phase | None = None) -> str:
+    """Why a route stays in a phase, where `revert_target` is None."""
+    if declared is not None:
+        return f"`revert.to` names {declared}, which is no step back from {phase}"
+    if phase == LEGACY_ONLY:
+        return "there is nothing further back than legacy-only"
+    return "further back new would miss writes"
+
+
 def lacking(missed: frozenset[Side], phase: Phase) -> frozenset[Side]:
     """The sides that would answer in a phase and have missed writes."""
     answering = set()
@@ -95,9 +105,8 @@ def go_back(
     if to is None and record.latch is not None:
         return Steered(record, refusal="it has been taken back already")  # and that was told
     if to is None:
-        return _refused(
-            record, before, "it stays: further back new would miss writes", evidence, now
-        )
+        why = f"it stays: {no_way_back(before, declared)}"
+        return _refused(record, before, why, evidence, now)
     lost = lacking(record.missed, to)
     if lost and not (declared is not None and route.accept_loss):
         why = f"{_names(lost)} missed writes of this route and cannot answer at {to}"
@@ -162,11 +171,9 @@ def _revert(record: Record, route: Route, policy: Policy, order: Order, now: flo
     declared = policy.revert.to if policy.revert is not None else None
     to = order.to if order.to is not None else revert_target(before, declared)
     if to is None:
-        return Steered(
-            record,
-            refusal=f"{before} has no way back by itself, since new would begin to miss writes: "
-            "name the phase (`to`) if that is wanted",
-        )
+        why = no_way_back(before, declared)
+        further = "" if before == LEGACY_ONLY else ": name the phase (`to`) if it is to go there"
+        return Steered(record, refusal=why + further)
     if to >= before:
         return Steered(record, refusal=f"{to} is not a step back from {before}")
     lost = lacking(record.missed, to)
@@ -200,9 +207,7 @@ def _advance(record: Record, route: Route, policy: Policy, order: Order, now: fl
     if to <= before:
         return Steered(record, refusal=f"{to} is not a step forward from {before}")
     if order.verdict is not None and order.verdict.state == "failing" and not order.force:
-        return Steered(
-            record, refusal=f"the verdict is failing: {order.verdict.evidence} (`force` overrules)"
-        )
+        return Steered(record, refusal=_is_failing(order.verdict))
     accepts = order.accept_loss or route.accept_loss
     lost = lacking(record.missed, to)
     if lost and not accepts:
@@ -231,15 +236,15 @@ def _resume(record: Record, policy: Policy, order: Order, now: float) -> Steered
         return Steered(record, refusal="the route is neither reverted nor on hold")
     verdict = order.verdict
     if latch is not None and verdict is not None and verdict.state == "failing" and not order.force:
-        return Steered(
-            record, refusal=f"the verdict is failing: {verdict.evidence} (`force` overrules)"
-        )
+        return Steered(record, refusal=_is_failing(verdict))
     before = to = record.effective
     evidence = verdict.evidence if verdict is not None else ""
     resumed = restruct(record, hold=None if latch is None else record.hold)
     if latch is not None:
         if policy.advance is None:
             to = record.declared
+        elif before == LEGACY_ONLY:
+            to = SHADOW_READ
         lost = lacking(record.missed, to)
         if lost and not order.accept_loss and to != before:
             return Steered(
@@ -276,6 +281,10 @@ def _moved(
         refused_at=None,
         ready_at=None,
     )
+
+
+def _is_failing(verdict: Verdict) -> str:
+    return f"the verdict is failing ({verdict.evidence.rstrip('.')}): `force` overrules"
 
 
 def _both(before: Phase, after: Phase) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.guard import Verdict
-from proxy.core.model import Phase
+from proxy.core.model import LEGACY_ONLY, Phase
 from proxy.core.policy import Advance, Step
 
 TOLD_AFTER_S: Final = 60.0
@@ -101,14 +101,17 @@ def needs(
     step = next_step(advance, phase)
     if step is None:
         return
+    if phase == LEGACY_ONLY:
+        yield "`banyan advance`: new is not asked in legacy-only, so no evidence will come"
+        return
     if verdict.state == "failing":
-        yield f"the verdict is failing: {verdict.evidence}"
+        yield f"a passing verdict (it is failing: {verdict.evidence.rstrip('.')})"
     dwell = dwell_of(advance, phase)
     if progress.healthy_s < dwell:
         yield f"{spoken_time(dwell - progress.healthy_s)} more of healthy evidence"
     if verdict.state == "inconclusive":
         # What was healthy once is no reason to go on when nothing is known any more.
-        yield f"the verdict is inconclusive: {verdict.evidence}"
+        yield f"a passing verdict (it is inconclusive: {verdict.evidence.rstrip('.')})"
     if progress.trials < advance.min_samples:
         yield f"{advance.min_samples - progress.trials:,} more trials"
     if coverage is not None and coverage < advance.min_coverage:

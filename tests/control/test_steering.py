@@ -86,7 +86,7 @@ def test_where_a_failing_route_goes(phase: Phase) -> None:
     else:
         assert steered.record == replace(record(phase), refused_at=NOW)
         assert line.kind == "refused"
-        assert "new would miss writes" in steered.refusal
+        assert steered.refusal.startswith("it stays: ")
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=str)
@@ -254,6 +254,30 @@ def test_a_resume_returns_to_the_declared_phase_or_climbs_from_here() -> None:
     assert (plain.effective, plain.latch, plain.resumed_at) == (ONE, None, NOW)
     ladder = order(back, asked("resume", verdict=PASSING), LADDER).record
     assert (ladder.effective, ladder.latch, ladder.resumed_at) == (ZERO, None, NOW)
+
+
+def test_a_resume_in_legacy_only_lets_a_ladder_ask_new_again() -> None:
+    back = fail(record(SHADOW_READ), LADDER).record
+    assert back.effective == LEGACY_ONLY
+    resumed = order(back, asked("resume"), LADDER).record
+    assert (resumed.effective, resumed.latch, resumed.resumed_at) == (SHADOW_READ, None, NOW)
+    lacking_legacy = order(replace(back, missed=frozenset({Side.LEGACY})), asked("resume"), LADDER)
+    assert "legacy missed writes" in lacking_legacy.refusal
+
+
+@pytest.mark.parametrize(
+    ("phase", "to", "why"),
+    [
+        (LEGACY_ONLY, None, "there is nothing further back than legacy-only"),
+        (ZERO, None, "further back new would miss writes"),
+        (Phase(25), Phase(25), "`revert.to` names 25%, which is no step back from 25%"),
+    ],
+)
+def test_why_a_route_has_no_way_back(phase: Phase, to: Phase | None, why: str) -> None:
+    policy = Policy(Revert(to=to))
+    assert order(record(phase), asked("revert"), policy).refusal.startswith(why)
+    told = fail(record(phase), policy)
+    assert told.refusal == f"it stays: {why}"
 
 
 def test_a_resume_is_refused_while_failing_unless_forced() -> None:

@@ -54,14 +54,15 @@ def test_a_step_has_its_own_dwell_or_that_of_all() -> None:
     [
         (ZERO, ENOUGH, PASSING, 0.5, 0.0, []),
         (ZERO, ENOUGH, PASSING, None, 0.0, []),
-        (NEW_ONLY, Progress(0.0), Verdict("failing", "x"), 0.0, 9.0, []),
+        (LEGACY_ONLY, Progress(0.0), PASSING, None, 9.0, ["`banyan advance`: new is not asked"]),
+        (NEW_ONLY, Progress(0.0), Verdict("failing", "x."), 0.0, 9.0, []),
         (SHADOW_READ, Progress(0.0, 59.0, 100), PASSING, 1.0, 0.0, ["1 s more of healthy"]),
         (ZERO, Progress(0.0, 10.0, 99), PASSING, 1.0, 0.0, ["1 more trials"]),
         (ZERO, ENOUGH, PASSING, 0.49, 0.0, ["a coverage of 50%: 49% of the reads"]),
         (ZERO, ENOUGH, PASSING, 1.0, 3.0, ["3 s more of the cool-down"]),
         (TEN, ENOUGH, PASSING, 1.0, 0.0, ["approval"]),
-        (ZERO, ENOUGH, Verdict("failing", "37 of 40"), 1.0, 0.0, ["failing: 37 of 40"]),
-        (ZERO, ENOUGH, Verdict("inconclusive", "quiet"), None, 0.0, ["inconclusive: quiet"]),
+        (ZERO, ENOUGH, Verdict("failing", "37 of 40."), 1.0, 0.0, ["failing: 37 of 40)"]),
+        (ZERO, ENOUGH, Verdict("inconclusive", "quiet."), None, 0.0, ["inconclusive: quiet)"]),
         (
             ZERO,
             Progress(0.0),
