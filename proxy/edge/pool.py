@@ -340,11 +340,12 @@ class Pool(Timed):
             self.count_failure(endpoint)
             now = self.wheel.now
             endpoint.refused_until = now + REFUSED_S
-            untried = [other for other in untried if other.usable(now)]
             if exchange.ended or not untried:
                 break
             endpoint.outstanding -= 1
-            endpoint = min(untried, key=lambda other: other.outstanding)
+            # Better one that is left out than none: it may be back, as in a rolling deployment.
+            usable = [other for other in untried if other.usable(now)]
+            endpoint = min(usable or untried, key=lambda other: other.outstanding)
             untried.remove(endpoint)
             endpoint.outstanding += 1
         endpoint.outstanding -= 1

@@ -236,6 +236,22 @@ async def test_a_url_that_fails_again_and_again_is_ejected(proxy: Proxy) -> None
         assert len(proxy.legacy.calls) == 60 - len(bad.calls)
 
 
+async def test_a_url_that_is_left_out_is_asked_where_the_others_refuse(proxy: Proxy) -> None:
+    # As in a rolling deployment: the first one is back, and the second one goes away.
+    port = await unused_port()
+    async with Backend("second") as second:
+        urls = (f"http://127.0.0.1:{port}", second.url)
+        await proxy.serve(route("/*"), backends={"legacy": urls})
+        async with await proxy.connect() as client:
+            for _ in range(20):
+                assert (await client.get("/")).status == 200
+    async with Backend("first", port=port) as first, await proxy.connect() as client:
+        for _ in range(3):
+            assert (await client.get("/")).status == 200
+            assert (await client.post("/", b"x")).status == 200
+        assert len(first.calls) == 6
+
+
 async def test_with_every_url_failing_all_are_still_tried(proxy: Proxy) -> None:
     bad = replying(b"", "503 Service Unavailable")
     async with Backend("a", bad) as a, Backend("b", bad) as b:
