@@ -258,11 +258,13 @@ class Ledger:
         return [StoreRead(stored), *others]
 
     async def _make_durable(self, decision: Decision) -> None:
-        if not decision.change:
-            return
         assert self._store is not None
-        await self._store.commit(decision.change)
+        if decision.change:
+            await self._store.commit(decision.change)
+        elif not self._known.lacks(decision.world.stored):
+            return
         try:
+            # What others committed is to be known here too, before the workers are told.
             await asyncio.to_thread(self._known.keep, decision.world.stored)
         except StoreError as error:
             # The store has it; only the second net is missing what is new.

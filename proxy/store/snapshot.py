@@ -1,9 +1,10 @@
 """The local snapshot of a store: what is used while the store is out of reach.
 
-It is written after each commit and before anything of it is published, so it is never older than
-what the workers were told. What it said before is never given up before the new one is durable: it
-is overwritten in place, slot by slot, or replaced by a larger file. On a disk that takes neither it
-stays as it is, and the memory that the launcher holds has what it lacks (LastKnown).
+It is written after each commit, of whoever shares the store, and before anything of it is
+published, so it is never older than what the workers were told. What it said before is never given
+up before the new one is durable: it is overwritten in place, slot by slot, or replaced by a larger
+file. On a disk that takes neither it stays as it is, and the memory that the launcher holds has
+what it lacks (LastKnown).
 """
 
 import contextlib
@@ -36,12 +37,7 @@ def snapshot_path(store: Path) -> Path:
 
 def write_snapshot(path: Path, stored: Stored) -> None:
     """Replace what the snapshot says, durably. Raises StoreError, and then leaves what it said."""
-    text = _encoded(stored)
-    try:
-        if not _overwritten(path, text):
-            _replace(path, text)
-    except OSError as error:
-        raise StoreError(f"the snapshot {path} cannot be written: {error.strerror}") from error
+    _write(path, _encoded(stored))
 
 
 def read_snapshot(path: Path) -> Stored | None:
@@ -69,6 +65,7 @@ class LastKnown:
     def __init__(self, path: Path, memory: int | None = None) -> None:
         self.path = path
         self._memory = memory
+        self._kept: Stored | None = None
 
     def read(self) -> Stored | None:
         """What is known; None if nothing is. Raises StoreError if it cannot be read."""
@@ -80,24 +77,34 @@ class LastKnown:
 
     def keep(self, stored: Stored) -> None:
         """Write both. Raises StoreError where the file, which outlives all, cannot be written."""
+        self._kept, text = None, _encoded(stored)
         try:
-            self.remember(stored)
+            self._remember(text)
         finally:
-            write_snapshot(self.path, stored)
+            _write(self.path, text)
+        self._kept = stored
+
+    def lacks(self, stored: Stored) -> bool:
+        """Whether something of this was not kept by this process."""
+        kept = self._kept
+        return kept is None or (kept.table, kept.records) != (stored.table, stored.records)
 
     def remember(self, stored: Stored) -> None:
         """Write the memory alone. Raises StoreError where there is none left."""
+        self._kept = None
+        self._remember(_encoded(stored))
+
+    def _remember(self, text: bytes) -> None:
         if self._memory is None:
             return
-        text = _encoded(stored)
         if not slots.fits(text, MEMORY_SLOT_BYTES):
             raise StoreError(f"{len(text):,} bytes of state do not fit in the launcher's memory")
         try:
             last = slots.newest(self._memory, MEMORY_SLOT_BYTES)
             slots.put(self._memory, MEMORY_SLOT_BYTES, text, last)
         except OSError as error:
-            text_of = f"the launcher's memory cannot be written: {error.strerror}"
-            raise StoreError(text_of) from error
+            why = f"the launcher's memory cannot be written: {error.strerror}"
+            raise StoreError(why) from error
 
 
 def _encoded(stored: Stored) -> bytes:
@@ -115,6 +122,14 @@ def _decoded(text: bytes, name: str) -> Stored:
     if file.schema > SCHEMA_VERSION:
         raise StoreError(f"the snapshot {name} was written by a newer Banyan")
     return file.stored
+
+
+def _write(path: Path, text: bytes) -> None:
+    try:
+        if not _overwritten(path, text):
+            _replace(path, text)
+    except OSError as error:
+        raise StoreError(f"the snapshot {path} cannot be written: {error.strerror}") from error
 
 
 def _overwritten(path: Path, text: bytes) -> bool:
