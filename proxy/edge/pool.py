@@ -302,9 +302,12 @@ class Pool(Timed):
     # Inside
 
     def _choose(self) -> Endpoint:
+        """The URL to ask: best none that took no connection a moment ago, then none left out."""
         now = self.wheel.now
-        candidates = [endpoint for endpoint in self.endpoints if endpoint.usable(now)]
-        return min(candidates or self.endpoints, key=lambda endpoint: endpoint.outstanding)
+        return min(
+            self.endpoints,
+            key=lambda each: (each.refused_until > now, not each.usable(now), each.outstanding),
+        )
 
     def _attach(self, connection: BackendConnection, exchange: Exchange) -> None:
         connection.busy = True

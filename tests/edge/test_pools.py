@@ -236,6 +236,18 @@ async def test_a_url_that_fails_again_and_again_is_ejected(proxy: Proxy) -> None
         assert len(proxy.legacy.calls) == 60 - len(bad.calls)
 
 
+async def test_a_url_that_refuses_is_passed_over_by_shadows_too(proxy: Proxy) -> None:
+    dead = f"http://127.0.0.1:{await unused_port()}"
+    urls = (dead, proxy.new.url)
+    await proxy.serve(
+        route("/*", "shadow-read"), backends={"legacy": proxy.legacy.url, "new": urls}
+    )
+    async with await proxy.connect() as client:
+        for _ in range(40):
+            assert (await client.get("/")).status == 200
+    await proxy.new.called(40)
+
+
 async def test_a_url_that_is_left_out_is_asked_where_the_others_refuse(proxy: Proxy) -> None:
     # As in a rolling deployment: the first one is back, and the second one goes away.
     port = await unused_port()
