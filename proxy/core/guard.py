@@ -208,7 +208,10 @@ class RouteGuard:
         for each in criteria:
             if each.trials < needed:
                 has = f"{each.trials:,} of the {needed:,} trials that are needed"
-                return Verdict("inconclusive", f"Too early to tell: {has} since the last change.")
+                why = f"Too early to tell of {each.cause}: {has} since the last change"
+                if self._latency is not None and each is self._latency.criterion:
+                    why += self._latency.says_what_is_missing()
+                return Verdict("inconclusive", f"{why}.")
         for each in criteria:
             if not each.holds:
                 return Verdict("inconclusive", f"{each.says_more_is_needed()}.")
@@ -259,6 +262,13 @@ class _Latency:
             halves = {bucket: count // 2 for bucket, count in self._reference.items()}
             self._reference = {bucket: count for bucket, count in halves.items() if count}
             self._size = sum(self._reference.values())
+
+    def says_what_is_missing(self) -> str:
+        """Of legacy's times, before new's are held against them."""
+        wanted = math.ceil(self.REFERENCE / self.allowed)
+        if self._size >= wanted:
+            return ""
+        return f", and {self._size:,} of {wanted:,} times of legacy"
 
     def _close(self) -> None:
         of_legacy, slow_of_legacy, of_new, slow_of_new = self._counts

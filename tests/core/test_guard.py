@@ -323,6 +323,19 @@ def test_a_slow_new_side_fails() -> None:
     assert "1.5 times legacy's p99" in verdict.evidence
 
 
+def test_it_is_told_what_latency_waits_for() -> None:
+    judge = slow_judge()
+    times(judge, range(7), 0.0)
+    assert judge.verdict(1010.0, compares=True).evidence == (
+        "Too early to tell of latency: 0 of the 20 trials that are needed since the last change, "
+        "and 700 of 2,000 times of legacy."
+    )
+    judge = guard(latency=LatencyRule(1.5, 99))
+    judge.compared(1000.0, 10, 0)
+    evidence = judge.verdict(1001.0, compares=True).evidence
+    assert evidence.startswith("Too early to tell of divergence: 10 of the 20 trials")
+
+
 def test_what_slows_both_down_is_not_of_new() -> None:
     judge = slow_judge()
     times(judge, range(60), 0.0)
