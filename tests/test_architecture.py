@@ -57,7 +57,7 @@ PURE_MODULES = (
 )
 COMPARING_MODULES = (
     *("deepdiff", "orjson", "brotli", "zstandard", "zlib", "codecs", "decimal"),
-    *("html", "xml.parsers.expat"),
+    *("html", "unicodedata", "xml.parsers.expat"),
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 
