@@ -146,12 +146,13 @@ class Forms:
     def _array(
         self, value: list[Any], state: Where, place: Place | None, near: bool, depth: int
     ) -> Any:
-        if state is not None and self._numbered:
+        is_unordered = place is not None and place.unordered
+        if state is not None and self._numbered and not is_unordered:
             return self._uncertain("numbered")  # which items are ignored depends on the other side
         below = state.item(-1) if state is not None else None
         items = [self._seen(each, below, near, depth - 1) for each in value]
         found = [each for each in items if each is not _IGNORED]
-        if place is not None and place.unordered:
+        if is_unordered:
             return sorted(strict_mark(each).hex() for each in found)
         return found
 

@@ -6,7 +6,7 @@ memory and no recursion, and writes the path of a place only where it differs. S
 is not: 1, 1.0, true and "1" are four values.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -41,6 +41,7 @@ MAX_LEVELS: Final = 64
 # A place: the one around it, and the step from there. Of the root, nothing and its whole path.
 Spot = tuple[Any, str | int]
 Node = tuple[Any, Any, Where, Spot]
+ItemOf = Callable[[int], Where]  # the rules for the item with this index
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +165,21 @@ class _Walk:
     def _arrays(
         self, legacy: list[Any], new: list[Any], state: Where, spot: Spot, place: Place | None
     ) -> None:
+        item = state.item if state is not None else None
         if place is not None and place.unordered:
             matched = self._unordered(legacy, new, state, place.key)
+            # Which of its items comes first says nothing: rules for a certain one do not hold.
+            any_item = _any_item(state)
+            item = (lambda index: any_item) if any_item is not None else None
         elif len(legacy) != len(new):
             matched = self._aligned(legacy, new, state)
         else:
             pairs = zip(range(len(legacy)), legacy, new, strict=True)
-            self.stack.append(self._items(pairs, state, spot))
+            self.stack.append(self._items(pairs, item, spot))
             return
         self.truncated = self.truncated or matched.detail
-        self._some(matched.missing, matched.added, state, spot)
-        self.stack.append(self._items(matched.pairs, state, spot))
+        self._some(matched.missing, matched.added, item, spot)
+        self.stack.append(self._items(matched.pairs, item, spot))
 
     def _aligned(self, legacy: list[Any], new: list[Any], state: Where) -> Matched:
         if len(self.stack) > MAX_LEVELS:
@@ -226,11 +231,11 @@ class _Walk:
         return not walk.found and not walk.truncated
 
     def _items(
-        self, pairs: Iterable[tuple[int, Any, Any]], state: Where, spot: Spot
+        self, pairs: Iterable[tuple[int, Any, Any]], item: ItemOf | None, spot: Spot
     ) -> Iterator[Node]:
         """Items that are still to be compared; the index is that of legacy."""
         for number, (index, one, other) in enumerate(pairs):
-            below = state.item(index) if state is not None else None
+            below = item(index) if item is not None else None
             if (
                 below is None
                 and one.__class__ in _PLAIN
@@ -245,13 +250,13 @@ class _Walk:
         self,
         missing: list[tuple[int, Any]],
         added: list[tuple[int, Any]],
-        state: Where,
+        item: ItemOf | None,
         spot: Spot,
     ) -> None:
         """Items that one side has and the other lacks."""
         for items, kind in ((missing, Kind.MISSING), (added, Kind.ADDED)):
             for index, value in items:
-                if _is_ignored(state.item(index) if state is not None else None):
+                if item is not None and _is_ignored(item(index)):
                     continue
                 sides = (value, ABSENT) if kind is Kind.MISSING else (ABSENT, value)
                 self._tell((spot, index), kind, *sides)

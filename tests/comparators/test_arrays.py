@@ -265,6 +265,28 @@ def test_arrays_in_order_are_aligned_under_the_rules(
     assert places(compared(legacy, new, **rules)) == wanted
 
 
+NUMBERED = [
+    ([1, 2, 3], [2, 3, 9], {"ignore": ("$[0]",)}, [("$[0]", "value")]),
+    ([1, 2, 3], [3, 1, 2], {"ignore": ("$[0]",)}, []),
+    ([1, 2], [2], {"ignore": ("$[0]",)}, [("$[0]", "missing")]),
+    ([{"id": 1, "v": 1}, {"id": 2, "v": 2}], [{"id": 2, "v": 2}, {"id": 1, "v": 9}],
+     {"ignore": ("$[0].v",)}, [("$[0].v", "value")]),
+    ([{"v": 1.0}], [{"v": 1.25}], {"tolerance": {"$[0].v": 1}}, [("$[0].v", "value")]),
+    ([[3, 1], [2]], [[2], [1, 3]],
+     {"ignore": ("$[0][0]", "$[*][1]"), "unordered": ("$", "$[*][*]")}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("legacy", "new", "rules", "wanted"), NUMBERED, ids=range(len(NUMBERED)))
+def test_rules_for_a_certain_item_do_not_hold_in_an_unordered_array(
+    legacy: list[Any], new: list[Any], rules: dict[str, Any], wanted: list[tuple[str, str]]
+) -> None:
+    rules = {"unordered": ("$",), **rules}
+    assert places(compared(legacy, new, **rules)) == wanted
+    # It does not matter which side is the legacy one.
+    assert len(compared(new, legacy, **rules).differences) == len(wanted)
+
+
 ITEMS = st.recursive(
     st.sampled_from([0, 1, 1.0, 1.25, 2, "1", "1.0", "x", None, True]),
     lambda inner: (
