@@ -53,7 +53,7 @@ async def accept_until(
     finally:
         assert server is not None
         server.close()
-    while True:
+    for _ in range(BACKLOG):  # it fills up again while it is emptied
         try:
             connection, _ = listener.accept()
         except OSError:
@@ -90,8 +90,9 @@ class Door:
         """
         edge = self._edge
         edge.loop.remove_reader(self._listener)
-        while self._accept():
-            pass
+        for _ in range(BACKLOG):
+            if not self._accept():
+                break
         edge.loop.call_later(UNHEARD_S, self._end_all)
 
     def _accept_some(self) -> None:
