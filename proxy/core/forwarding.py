@@ -212,7 +212,7 @@ def request_lines(
     te = special.get(b"te")
     if upgrade:
         out.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % special[b"upgrade"])
-    elif te is not None and b"trailers" in list_members(te):
+    elif te is not None and head.minor == 1 and b"trailers" in list_members(te):
         out.append(b"TE: trailers\r\nConnection: TE\r\n")
     out.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (id_, trace.header))
     return b"".join(out)

@@ -162,9 +162,11 @@ async def test_response_trailers_are_dropped_for_an_http_1_0_client(proxy: Proxy
     )
     await proxy.serve(route("/*"))
     async with await proxy.connect() as client:
-        response = await client.ask(b"GET / HTTP/1.0\r\n\r\n")
+        response = await client.ask(b"GET / HTTP/1.0\r\nTE: trailers\r\n\r\n")
     assert response.body == b"abc"
     assert response.header("trailer") is None
+    # Nor are they asked for, though the request goes on as HTTP/1.1.
+    assert proxy.legacy.calls[0].header("te") is None
 
 
 BODILESS = {
