@@ -19,6 +19,7 @@ from proxy.edge.backend import BackendConnection
 from proxy.edge.exchange import Exchange
 from proxy.edge.names import HostName, is_address, is_out_of_descriptors
 from proxy.edge.outbox import Outbox
+from proxy.edge.tunnel import Tunnel
 from proxy.edge.wheel import Timed, Wheel
 
 MAX_WAITING: Final = 1024
@@ -255,17 +256,22 @@ class Pool(Timed):
             return
         failure = Failure(FailureKind.POOL_FULL, "every connection to the backend is busy")
         if self._is_held_by_clients():
-            failure = Failure(FailureKind.CLIENT_SLOW, "slow clients hold every connection to it")
+            failure = Failure(FailureKind.CLIENT_SLOW, "clients hold every connection to it")
         for exchange in late:
             if not exchange.ended:
                 exchange.not_connected(failure)
 
     def _is_held_by_clients(self) -> bool:
-        """Whether half of the connections wait for their clients: the backend is not slow then."""
+        """Whether half of the connections wait for their clients: the backend is not slow then.
+
+        A tunnel does: it lasts for as long as its client likes.
+        """
         held = 0
         for timed in self.wheel.all_of():
-            if isinstance(timed, BackendConnection) and timed.pool is self:
-                held += timed.has_waited_for_client()
+            if isinstance(timed, BackendConnection):
+                held += timed.pool is self and timed.has_waited_for_client()
+            elif isinstance(timed, Tunnel):
+                held += timed.backend.pool is self
         return 2 * held >= self.most
 
     def set_health(self, url: str, up: bool) -> None:

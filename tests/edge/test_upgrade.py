@@ -1,9 +1,11 @@
 """Upgrade: a tunnel to the authoritative side, byte for byte both ways, never shadowed."""
 
 import asyncio
+import json
 
 import pytest
 
+from proxy.core.model import Backend as BackendSettings
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Call
 from tests.harness.client import Client
@@ -219,6 +221,24 @@ async def test_http_in_a_tunnel_is_not_offered_to_the_backend(proxy: Proxy, prot
         )
     assert proxy.legacy.calls[0].header("upgrade") is None
     assert proxy.legacy.calls[0].header("http2-settings") is None
+
+
+async def test_tunnels_that_hold_all_connections_are_not_the_error_of_a_backend(
+    proxy: Proxy,
+) -> None:
+    """Who opened enough of them could have a healthy side reverted."""
+    proxy.new.handler = echo
+    few = BackendSettings("new", (proxy.new.url,), max_connections=2, connect_timeout_s=0.5)
+    await proxy.serve(route("/*", "new-only", fallback=False), backends={"new": few})
+    async with await proxy.connect() as one, await proxy.connect() as two:
+        await upgraded(one)
+        await upgraded(two)
+        async with await proxy.connect() as third:
+            answer = await third.get("/")
+            assert (answer.status, json.loads(answer.body)["code"]) == (503, "new_client_slow")
+    await proxy.reported(lambda totals: totals.requests.total() == 3)
+    totals = proxy.worker.totals
+    assert totals.errors.total() == totals.trials["failed"] == 0
 
 
 async def test_tunnels_apply_back_pressure(proxy: Proxy) -> None:
