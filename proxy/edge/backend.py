@@ -411,17 +411,16 @@ class BackendConnection(Outgoing):
         """Whether the client takes no more of the answer, or owes more of the request's body."""
         return self.paused or (self.request_open and not self._has_unsent())
 
+    def is_held_by_client(self) -> bool:
+        """Whether the client keeps this from going on now, and the backend does not."""
+        return self.exchange is not None and not self.stuck and self._waits_for_client()
+
     def has_waited_for_client(self) -> bool:
-        """Whether it is the client, for CLIENT_SLOW_S at least, that keeps this from going on.
+        """Whether that has been so for CLIENT_SLOW_S at least.
 
         A backend that breaks off then, by a time-out of its own, is not to blame for it.
         """
-        return (
-            self.exchange is not None
-            and not self.stuck
-            and self._waits_for_client()
-            and self.pool.wheel.now - self.touched_at >= CLIENT_SLOW_S
-        )
+        return self.is_held_by_client() and (self.pool.wheel.now - self.touched_at >= CLIENT_SLOW_S)
 
     def _switch(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
         if not exchange.upgrade:

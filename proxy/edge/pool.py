@@ -269,7 +269,7 @@ class Pool(Timed):
         held = 0
         for timed in self.wheel.all_of():
             if isinstance(timed, BackendConnection):
-                held += timed.pool is self and timed.has_waited_for_client()
+                held += timed.pool is self and timed.is_held_by_client()
             elif isinstance(timed, Tunnel):
                 held += timed.backend.pool is self
         return 2 * held >= self.most

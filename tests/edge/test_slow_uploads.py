@@ -204,9 +204,11 @@ async def test_a_backend_that_breaks_off_a_stalled_upload_is_not_to_blame(
     assert proxy.worker.totals.errors.total() == blamed
 
 
+@pytest.mark.parametrize("how", ["stall", "trickle"])
 async def test_clients_that_hold_all_connections_are_not_the_error_of_a_backend(
-    proxy: Proxy,
+    proxy: Proxy, how: str
 ) -> None:
+    """Those that sent a byte now and then were not taken for slow: it was the backend's error."""
     proxy.new.handler = proxy.legacy.handler = lambda call: call.hang()
     backends: dict[str, object] = {
         name: BackendSettings(name, (backend.url,), max_connections=2, connect_timeout_s=1.5)
@@ -220,7 +222,12 @@ async def test_clients_that_hold_all_connections_are_not_the_error_of_a_backend(
         await proxy.new.changes.until(lambda: len(proxy.new.calls) == 2, "both uploads")
         async with await proxy.connect() as third:
             third.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            answer = await third.response()
+            coming = asyncio.ensure_future(third.response())
+            while not (await asyncio.wait([coming], timeout=0.2))[0]:
+                if how == "trickle":
+                    for client in (one, two):
+                        client.write(b"1\r\nx\r\n")
+            answer = await coming
             assert (answer.status, json.loads(answer.body)["code"]) == (503, "new_client_slow")
     await proxy.reported(lambda totals: totals.requests.total() >= 1)
     assert proxy.worker.totals.errors.total() == 0
