@@ -37,6 +37,9 @@ class Tunnel(Timed):
         if ahead:
             self.backend.send_raw(ahead)
         self.wheel.set(self, IDLE_S)
+        if self.client.eof:
+            # It had said all it will before there was a tunnel.
+            self.client_eof()
 
     def from_client(self, data: bytes) -> None:
         self.wheel.set(self, IDLE_S)

@@ -119,6 +119,31 @@ async def test_a_half_closed_tunnel_still_carries_the_other_way(proxy: Proxy) ->
         assert await client.rest() == b"all: abc"
 
 
+async def test_a_client_that_half_closes_before_the_switch_ends_its_half_of_the_tunnel(
+    proxy: Proxy,
+) -> None:
+    """The backend waited for the rest, and both connections stood for an hour."""
+    go = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await go.wait()
+        await echo(call)
+
+    proxy.legacy.handler = handler
+    await proxy.serve(route("/*"))
+    async with await proxy.connect() as client:
+        client.write(HANDSHAKE + b"ahead")
+        client.half_close()
+        await proxy.legacy.called()
+        # The worker has read both by the time it answers somebody else.
+        async with await proxy.connect() as other:
+            other.write(b"BAD\r\n\r\n")
+            assert (await other.response()).status == 400
+        go.set()
+        assert (await client.head()).status == 101
+        assert await client.rest() == b"ahead"
+
+
 async def test_the_backend_half_closes_and_the_client_goes_on(proxy: Proxy) -> None:
     received = bytearray()
 
