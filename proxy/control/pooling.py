@@ -75,10 +75,10 @@ class Pool:
     def trial(self, share: Share, slot: int, counts: Iterable[int]) -> None:
         """Count trials of one slot. `share` is a fresh one, of what the route is now."""
         if (kept := self._kept(share)) is not None:
-            if slot not in kept.trials and len(kept.trials) >= MAX_SLOTS:
-                slot = min(kept.trials)
-            before = kept.trials.get(slot, (0, 0, 0, 0))
-            kept.trials[slot] = [a + b for a, b in zip(before, counts, strict=True)]
+            _add(kept.trials, slot, counts)
+            if len(kept.trials) > MAX_SLOTS:
+                oldest, next_one = sorted(kept.trials)[:2]
+                _add(kept.trials, next_one, kept.trials.pop(oldest))
 
     def took(self, share: Share, legacy: dict[int, int], new: dict[int, int]) -> None:
         """Count times."""
@@ -197,6 +197,12 @@ class Pooling:
                 share.trials = {slot + later: each for slot, each in share.trials.items()}
             with contextlib.suppress(ValueError):  # of another version: fewer or more counts
                 self._heard(share)
+
+
+def _add(trials: dict[int, list[int]], slot: int, counts: Iterable[int]) -> None:
+    """Count them in that slot."""
+    before = trials.get(slot, (0, 0, 0, 0))
+    trials[slot] = [a + b for a, b in zip(before, counts, strict=True)]
 
 
 def _key(share: Share) -> tuple[Phase, str, float | None]:

@@ -1,8 +1,8 @@
 """What a worker counts: per route, in plain dictionaries, handed over several times a second.
 
 Outcomes are never shed: while the controller is away they go on adding up here, bounded by the
-number of routes, statuses and reasons. Observations are a bounded queue; what does not fit is
-dropped and counted.
+number of routes, statuses, reasons and slots of time. Observations are a bounded queue; what does
+not fit is dropped and counted.
 """
 
 from bisect import bisect_left
@@ -17,6 +17,7 @@ MAX_OBSERVATIONS: Final = 8192  # waiting, of those that are traced
 # Of those that are told only because something is wrong: a side that is down makes one of each
 # request, and reading them takes the controller longer than it takes to count them.
 MAX_TROUBLES: Final = 128
+MAX_SLOTS: Final = 512  # of trials of a route; the oldest are taken together
 FAILURE_CODES: Final = {kind: 1000 + at for at, kind in enumerate(FailureKind)}
 # Those from here on are no error of a side.
 _NOT_THEIRS: Final = FAILURE_CODES[FailureKind.NO_DESCRIPTORS]
@@ -100,11 +101,19 @@ class Tally:
         slot = int(began_at / SLOT_S)
         counts = self.trials.get(slot)
         if counts is None:
+            if len(self.trials) >= MAX_SLOTS:
+                self._take_the_oldest_together()
             counts = self.trials[slot] = [0, 0, 0, 0]
         counts[what] += 1
         if not self.dirty:
             self.dirty = True
             self.owner.dirty.append(self)
+
+    def _take_the_oldest_together(self) -> None:
+        oldest, next_one = sorted(self.trials)[:2]
+        into, counts = self.trials[next_one], self.trials.pop(oldest)
+        for at, count in enumerate(counts):
+            into[at] += count
 
     def event(self, name: str) -> None:
         self._add(self.events, name)

@@ -86,6 +86,10 @@ def test_it_is_bounded_and_no_trial_of_a_known_route_is_lost() -> None:
     assert pool.dropped == 6
     assert len(taken[0].trials) == MAX_SLOTS
     assert sum(counts[0] for counts in taken[0].trials.values()) == 3 * MAX_SLOTS
+    # The newest ones are what tells of a change.
+    oldest = SLOT + 2 * MAX_SLOTS
+    assert sorted(taken[0].trials) == list(range(oldest, oldest + MAX_SLOTS))
+    assert taken[0].trials[oldest] == [2 * MAX_SLOTS + 1, 0, 0, 0]
 
 
 class Bench:
