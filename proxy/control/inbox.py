@@ -20,10 +20,9 @@ from proxy.control.world import (
     StoreRead,
     TableLoaded,
     WriteMissed,
+    cannot_wait,
 )
 from proxy.core.model import Side
-
-FAILING = "failing"
 
 
 class Inbox:
@@ -48,7 +47,6 @@ class Inbox:
                 self._table = replace(event, forced=forced)
             case WriteMissed():
                 self._missed[event.route, event.side] = event
-                self._pressing.set()
             case SlotQuiet():
                 self._quiet[event.slot, event.route] = event
             case SlotJoined():
@@ -57,8 +55,6 @@ class Inbox:
                     del self._quiet[key]
             case Judged():
                 self._judged[event.route, event.outcome] = event
-                if event.outcome == FAILING:
-                    self._pressing.set()
             case StoreMoved():
                 self._moved = True
             case Ordered():
@@ -66,6 +62,8 @@ class Inbox:
             case StoreRead():
                 return  # follows from a failed commit, is never waited for
         self._filled.set()
+        if cannot_wait(event):
+            self._pressing.set()
 
     def put_back(self, events: Sequence[Event]) -> None:
         """Events whose decision could not be stored; what came later overtakes them."""
@@ -91,13 +89,14 @@ class Inbox:
         self._pressing.clear()
         return events
 
-    def take_pressing(self) -> list[WriteMissed | Judged]:
+    def take_pressing(self) -> list[Event]:
         """What cannot wait for a store that is out of reach; the rest stays."""
-        failing = [each for each in self._judged.values() if each.outcome == FAILING]
-        events: list[WriteMissed | Judged] = [*self._missed.values(), *failing]
+        judged = [key for key, each in self._judged.items() if cannot_wait(each)]
+        ordered = [number for number, each in self._ordered.items() if cannot_wait(each)]
+        events: list[Event] = [*self._missed.values()]
+        events += [self._judged.pop(key) for key in judged]
+        events += [self._ordered.pop(number) for number in ordered]
         self._missed.clear()
-        for each in failing:
-            del self._judged[each.route, FAILING]
         self._pressing.clear()
         return events
 

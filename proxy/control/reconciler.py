@@ -20,7 +20,7 @@ decided upon (StoreRead). The rules, and what holds because of them:
    advances and resumes make of it (`steering`). A latch outlives any edit but one of the phase to
    one that is not further along than the one it was reverted from.
 8. Frozen (the store is out of reach): tables still change; of records only what cannot wait does,
-   reverts of what fails and missed flags, which the snapshot keeps. What is paused stays so, since
+   reverts (by hand too) and missed flags, which the snapshot keeps. What is paused stays so, since
    another may have moved its authority. When the store of one machine can be read again, an
    authority that was published meanwhile is where a move begins.
 """
@@ -54,6 +54,7 @@ from proxy.control.world import (
     TableLoaded,
     World,
     WriteMissed,
+    cannot_wait,
 )
 from proxy.core.ladder import Progress
 from proxy.core.model import UNMATCHED, Route, RouteState
@@ -191,7 +192,7 @@ class _Draft:
         )
         if is_late or record is None or route is None:
             return
-        if self._frozen and event.outcome != "failing":
+        if self._frozen and not cannot_wait(event):
             return
         policy = self._policies.get(event.route, Policy())
         wall = self._now.wall
@@ -206,8 +207,11 @@ class _Draft:
 
     def order(self, event: Ordered) -> None:
         record, route = self._records.get(event.route), self._routes.get(event.route)
-        if self._frozen:
-            refusal = "the state store is out of reach: nothing can be changed until it is back"
+        if self._frozen and not cannot_wait(event):
+            refusal = (
+                "the state store is out of reach: until it is back only a revert can be done, "
+                "without `accept_loss`"
+            )
         elif record is None or route is None:
             refusal = "there is no such route"
         elif route.name == UNMATCHED:

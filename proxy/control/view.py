@@ -161,8 +161,8 @@ class ControllerView:
         if world is not None and self._ledger.problem:
             # Clients are answered, by the last table: edits, moves and first missed writes wait.
             degraded.append(
-                "until it is back nothing changes but what cannot wait (reverts of what fails, "
-                f"first missed writes): {self._ledger.problem}"
+                "until it is back nothing changes but what cannot wait (reverts, first missed "
+                f"writes): {self._ledger.problem}"
             )
         if world is not None and (missing := silent(world.stored)):
             degraded.append(

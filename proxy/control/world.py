@@ -149,6 +149,20 @@ Event = (
 )
 
 
+def cannot_wait(event: Event) -> bool:
+    """Whether it is decided upon although the state store is out of reach.
+
+    Reverts are, but those by hand that accept a loss: of flags that were lifted nobody could tell
+    afterwards whether they had been.
+    """
+    match event:
+        case Judged():
+            return event.outcome == "failing"
+        case Ordered():
+            return event.order.action == "revert" and not event.order.accept_loss
+    return isinstance(event, WriteMissed)
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """Something for the log, by its level ("info", "warning", "error")."""

@@ -9,11 +9,12 @@ import pytest
 import structlog
 
 from proxy.control.ledger import Ledger
+from proxy.control.steering import Order
 from proxy.control.world import Decision, WriteMissed
-from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, Side
+from proxy.core.model import DUAL_WRITE, LEGACY_ONLY, ZERO, Phase, RouteState, Side
 from proxy.store.memory import MemoryStore
 from proxy.store.opening import Opened, open_state
-from proxy.store.records import Change
+from proxy.store.records import Change, Stored
 from proxy.store.snapshot import read_snapshot, snapshot_path, write_snapshot
 from proxy.store.sqlite import SqliteStore
 from proxy.store.state import StoreError
@@ -34,6 +35,22 @@ class FailingStore(MemoryStore):
             await super().commit(change)
         if failure:
             raise StoreError(f"the disk is gone ({failure})")
+
+
+class AwayStore(MemoryStore):
+    """A store that can be out of reach."""
+
+    is_away = False
+
+    async def load(self) -> Stored:
+        if self.is_away:
+            raise StoreError("the disk is away")
+        return await super().load()
+
+    async def commit(self, change: Change) -> None:
+        if self.is_away:
+            raise StoreError("the disk is away")
+        await super().commit(change)
 
 
 class Bench:
@@ -117,6 +134,29 @@ async def test_a_store_that_is_read_and_not_written_is_tried_again_less_and_less
             await made.until_published(2)  # apart
             await made.changes.until(lambda: not made.published[-1].world.frozen, "a thaw", 20)
         assert [each["attempt"] for each in lines if "attempt" in each] == [1, 2, 3]
+
+
+async def test_a_revert_by_hand_does_not_wait_for_the_store(tmp_path: Path) -> None:
+    store = AwayStore()
+    async with bench(tmp_path, store) as made:
+        made.ledger.submit(table(route("a", Phase(50))))
+        await made.until_published(1)
+        store.is_away = True
+        assert await made.ledger.order("a", Order("revert", "wrong totals")) == ""
+        frozen = made.published[-1].world
+        assert frozen.frozen
+        assert frozen.states["a"] == RouteState.of_phase(ZERO)
+        known = read_snapshot(snapshot_path(made.path))
+        assert known is not None
+        latch = known.records["a"].latch
+        assert latch is not None
+        assert (latch.by, latch.reason) == ("operator", "wrong totals")
+        assert (await store.history("a")) == []
+        store.is_away = False
+        await made.changes.until(lambda: not made.published[-1].world.frozen, "a thaw", 20)
+        assert (await store.load()).records["a"].latch == latch
+        assert [each.kind for each in await store.history("a")] == ["revert"]
+        assert made.published[-1].world.states["a"] == frozen.states["a"]
 
 
 async def test_a_store_out_of_reach_is_replaced_by_the_snapshot_until_it_is_back(

@@ -3,9 +3,12 @@
 import pytest
 
 from proxy.control.authority import LONGEST_RETRY_S, retry_after_s
+from proxy.control.inbox import Inbox
 from proxy.control.reconciler import ABSENT_KEPT, ABSENT_KEPT_S, decide, next_deadline
+from proxy.control.steering import Order
 from proxy.control.world import (
     Event,
+    Ordered,
     SlotJoined,
     SlotQuiet,
     StoreRead,
@@ -245,6 +248,31 @@ def test_frozen_keeps_to_the_snapshot_but_for_what_cannot_wait() -> None:
     assert thawed.states["a"] == RouteState(LEGACY_ONLY, Side.NEW, True, flagged.missed)
     assert thawed.change.table == decision.world.stored.table
     assert thawed.world.revision > 9_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("order", "is_done"),
+    [
+        (Order("revert", "x"), True),
+        (Order("revert", "x", to=SHADOW_READ), True),
+        (Order("revert", "x", to=SHADOW_READ, accept_loss=True), False),
+        (Order("advance", "x", to=DUAL_WRITE), False),
+        (Order("hold", "x"), False),
+        (Order("resume", "x"), False),
+    ],
+)
+def test_of_orders_only_a_revert_is_done_while_the_store_is_away(
+    order: Order, is_done: bool
+) -> None:
+    stored = world_with(table(route("a", NINETY))).stored
+    frozen = decide(World.begin(2, stored, frozen=True), [table(route("a", NINETY))], at(0)).world
+    decision = decide(frozen, [Ordered(7, "a", order)], at(1))
+    assert ("only a revert can be done" in decision.answers[7]) is not is_done
+    assert (decision.world.stored.records["a"].latch is not None) is is_done
+    inbox = Inbox()
+    inbox.put(Ordered(7, "a", order))
+    assert (inbox.take_pressing() == [Ordered(7, "a", order)]) is is_done
+    assert bool(inbox.take()) is not is_done
 
 
 def test_a_stored_authority_that_was_never_published_is_reached_by_a_move() -> None:
