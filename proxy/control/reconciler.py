@@ -160,6 +160,10 @@ class _Draft:
             for name, record in mine.items()
             if name not in stored.records and record.absent_since is None
         }
+        if lost:
+            self._alarm(
+                "critical", "state store has lost routes, they are put back", routes=len(lost)
+            )
         self._records = {**stored.records, **lost}
         for name, record in stored.records.items():
             known = reconciled(mine.get(name), record)

@@ -275,6 +275,15 @@ def test_of_orders_only_a_revert_is_done_while_the_store_is_away(
     assert bool(inbox.take()) is not is_done
 
 
+def test_records_that_a_store_has_lost_are_put_back_loudly() -> None:
+    world = world_with(table(route("a", NINETY), route("b", ZERO)))
+    records = {name: each for name, each in world.stored.records.items() if name != "a"}
+    decision = decide(world, [StoreRead(Stored(1, world.stored.table, records))], at(1))
+    assert [record.name for record in decision.change.records] == ["a"]
+    [alarm] = decision.alarms
+    assert (alarm.level, dict(alarm.fields)) == ("critical", {"routes": 1})
+
+
 def test_a_stored_authority_that_was_never_published_is_reached_by_a_move() -> None:
     """The store had swapped before it went away; the snapshot, and so the workers, had not."""
     legacy = world_with(table(route("a", NINETY)), table(route("a", DUAL_WRITE))).stored
