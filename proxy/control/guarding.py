@@ -210,7 +210,10 @@ class Guard:
             self._dirty.add(held.route)
 
     def _look_at_the_clock(self) -> None:
-        ahead = self._wall() - time.monotonic()
+        before, now, after = self._wall(), time.monotonic(), self._wall()
+        if abs(after - before) > SET_S / 2:
+            return  # it was held up here, or the clock was set just now: the next look tells
+        ahead = after - now
         by_s, self._ahead = ahead - self._ahead, ahead
         if abs(by_s) > SET_S:
             log.warning("the clock was set: evidence begins anew", by_s=round(by_s, 1))

@@ -29,6 +29,7 @@ class Replicated:
         self.judged: list[Judged] = []
         self.low: list[tuple[str, float, float]] = []
         self.ahead = 0.0  # its wall clock, of that of the machine
+        self.once: list[float] = []  # the same, when it is looked at next
         self.guard = Guard(self.judged.append, lambda *low: self.low.append(low), self.wall)
         state = RouteState.of_phase(Phase(25))
         progress = Progress(moved_at) if moved_at is not None else None
@@ -45,7 +46,7 @@ class Replicated:
         self.guard.use(self.world)
 
     def wall(self) -> float:
-        return time.time() + self.ahead
+        return time.time() + self.ahead + (self.once.pop() if self.once else 0.0)
 
     def count(self, bad: int, good: int) -> None:
         """Trials that began now, by its own clock."""
@@ -125,6 +126,16 @@ def test_a_clock_that_is_set_makes_nobody_blind(set_by_s: float) -> None:
     one.count(30, 10)
     verdict = one.guard.verdict("a")
     assert (verdict.state, verdict.evidence[:8]) == ("failing", "30 of 40")
+
+
+def test_a_controller_that_is_held_up_between_two_clocks_takes_none_for_set() -> None:
+    one = Replicated("a1", moved_at=time.time() - 1.0)
+    one.count(0, 1000)
+    known = one.guard.progress("a")
+    assert known is not None
+    one.once = [-5.0]  # seconds before the other clock is looked at
+    one.guard.reported(Report(0, []), time.monotonic())
+    assert one.guard.progress("a") == known
 
 
 def test_a_route_that_was_moved_by_a_clock_ahead_is_judged_at_once() -> None:
