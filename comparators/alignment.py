@@ -18,7 +18,7 @@ from comparators.matching import Equal, Items, Place, by_mark, is_in_order, with
 from comparators.numeric import NUMBERS, number_of, spelling
 from comparators.repeated import Repeated
 from comparators.rules import CompiledRules, place_of
-from comparators.sameness import FormOf, Where, strictly_equal
+from comparators.sameness import Form, FormOf, Where, strictly_equal
 from comparators.subsequence import common_subsequence
 
 KEYS: Final = ("id", "key", "uuid", "name")  # by which items are matched if nothing else is said
@@ -184,16 +184,16 @@ def _without_same(
     legacy: list[Any], new: list[Any], form: FormOf, equal: Equal
 ) -> tuple[Items, Items, bool]:
     """What is left when equal items are taken out in pairs; whether all of it was looked at."""
-    groups, certain, left = _by_form(legacy, form)
-    other_groups, other_certain, other_left = _by_form(new, form)
+    groups, forms, left = _by_form(legacy, form)
+    other_groups, other_forms, other_left = _by_form(new, form)
     is_whole = not left and not other_left
     for mark, one in groups.items():
         other = other_groups.pop(mark, [])
-        if mark in certain and mark in other_certain:
+        if other and one[0][0] not in forms:  # nor the others: certain is the mark
             common = min(len(one), len(other))
             one, other = one[common:], other[common:]
         elif other:
-            one, other, is_done = without_pairs(one, other, form, equal)
+            one, other, is_done = without_pairs(one, other, forms, other_forms, equal)
             is_whole = is_whole and is_done
         left += one
         other_left += other
@@ -202,10 +202,10 @@ def _without_same(
     return left, other_left, is_whole
 
 
-def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], set[bytes], Items]:
-    """Items by the marks of their forms; the marks that are certain; what has no whole form."""
+def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], dict[int, Form], Items]:
+    """Items by the marks of their forms; the forms that are not certain; what has no whole one."""
     groups: dict[bytes, Items] = {}
-    uncertain = set()
+    uncertain: dict[int, Form] = {}
     rest: Items = []
     for at, each in enumerate(items):
         found = form(each)
@@ -214,8 +214,8 @@ def _by_form(items: list[Any], form: FormOf) -> tuple[dict[bytes, Items], set[by
             continue
         groups.setdefault(found.mark, []).append((at, each))
         if not found.certain:
-            uncertain.add(found.mark)
-    return groups, groups.keys() - uncertain, rest
+            uncertain[at] = found
+    return groups, uncertain, rest
 
 
 def _in_order(one: Items, other: Items) -> tuple[list[Pair], Items, Items]:

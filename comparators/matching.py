@@ -4,36 +4,88 @@ Under a tolerance 1.5 equals 1 and 2, and those do not equal each other. So it t
 paths (Kuhn 1955); two items are compared only when it comes to them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, Final
 
-from comparators.sameness import FormOf, strict_mark
+from comparators.sameness import Form, strict_mark
 
 MAX_TRIES: Final = 300_000  # of pairs, for the items of one form
+
+MAX_TRIES_AGAIN: Final = 10_000  # of pairs, where identical items may be partners of others
+_FLOAT_ERROR: Final = 1e-12
 
 Place = tuple[int, Any]  # an index and what stands there
 Items = list[Place]
 Equal = Callable[[Any, Any], bool]
+Forms = Mapping[int, Form]
 
 
 def without_pairs(
-    one: Items, other: Items, form: FormOf, equal: Equal
+    one: Items, other: Items, forms: Forms, other_forms: Forms, equal: Equal
 ) -> tuple[Items, Items, bool]:
     """What is left when as many as possible are taken out in pairs; whether all were tried.
 
-    With the sides exchanged the same is left.
+    `forms` are those of the items, by index; all have the same mark. With the sides exchanged the
+    same is left.
     """
+    one, other = _by_numbers(one, forms), _by_numbers(other, other_forms)
+    if not one or not other:
+        return one, other, True
+    tolerance = _tolerance(one, forms)
+    if tolerance and tolerance == _tolerance(other, other_forms):
+        return *_without_near(one, other, forms, other_forms, tolerance, equal), True
+    few, few_other = _without_identical(one, other)
+    is_few = (len(one) + len(other)) * min(len(few), len(few_other)) <= MAX_TRIES_AGAIN
+    left, left_other, is_whole = _without_equal(few, few_other, equal)
+    if left and left_other and is_whole and is_few and len(few) < len(one):
+        # What is identical may have to take another partner.
+        return _without_equal(one, other, equal)
+    return left, left_other, is_whole
 
-    def by_numbers(place: Place) -> tuple[Any, ...]:
-        # What is within a tolerance is then near, on either side.
-        return form(place[1]).numbers, strict_mark(place[1]), place[0]
 
-    one, other = _without_identical(sorted(one, key=by_numbers), sorted(other, key=by_numbers))
+def _tolerance(items: Items, forms: Forms) -> float | None:
+    """That of the one number in each of them; None where more, or another thing, decides."""
+    is_finite = all(map(math.isfinite, chain.from_iterable(forms[at].numbers for at, _ in items)))
+    return forms[items[0][0]].tolerance if is_finite else None
+
+
+def _by_numbers(items: Items, forms: Forms) -> Items:
+    """What is within a tolerance is then near, on either side."""
+    return sorted(items, key=lambda each: (forms[each[0]].numbers, strict_mark(each[1]), each[0]))
+
+
+def _without_equal(one: Items, other: Items, equal: Equal) -> tuple[Items, Items, bool]:
     if is_in_order(one, other):
         return _Pairing(one, other, equal).left()
     other, one, is_whole = _Pairing(other, one, equal).left()
     return one, other, is_whole
+
+
+def _without_near(
+    one: Items, other: Items, forms: Forms, other_forms: Forms, tolerance: float, equal: Equal
+) -> tuple[Items, Items]:
+    """Where a single number decides: the least of both sides either are a pair, or the lesser has
+    no partner. So as many pairs are found as there can be, in one go."""
+    left: Items = []
+    left_other: Items = []
+    at = to = 0
+    while at < len(one) and to < len(other):
+        (less,), (more,) = forms[one[at][0]].numbers, other_forms[other[to][0]].numbers
+        gap = abs(less - more)
+        # Numbers count as they are written: where floats are too coarse to tell, they are compared.
+        slack = _FLOAT_ERROR * max(abs(less), abs(more), tolerance)
+        is_clear = abs(gap - tolerance) > slack
+        if gap < tolerance if is_clear else equal(one[at][1], other[to][1]):
+            at, to = at + 1, to + 1
+        elif less < more:
+            left.append(one[at])
+            at += 1
+        else:
+            left_other.append(other[to])
+            to += 1
+    return [*left, *one[at:]], [*left_other, *other[to:]]
 
 
 def by_mark(items: Items) -> Items:

@@ -32,13 +32,15 @@ class Form(NamedTuple):
     """`certain`: two values of this same form are the same under the rules.
 
     `numbers` are those that have a tolerance, in their order. `whole`: not too deep, and not too
-    much, to be looked at as a whole.
+    much, to be looked at as a whole. `tolerance` is that of the only number, where two values of
+    the form are the same if and only if it lies within that.
     """
 
     mark: bytes
     certain: bool
     numbers: tuple[float, ...] = ()
     whole: bool = True
+    tolerance: float | None = None
 
 
 def strictly_equal(one: Any, other: Any) -> bool:
@@ -94,8 +96,9 @@ class Forms:
         self._rules = rules
         self._numbered = bool(rules.places.indices)
         self._is_strict = not (rules.int_float or rules.number_text or rules.null_absent)
-        self._certain = self._whole = True
+        self._certain = self._whole = self._measured = True
         self._numbers: list[float] = []
+        self._tolerance: float | None = None  # of the last of them
 
     def of(self, value: Any, state: Where, *, near: bool = False) -> Form:
         """The form of a value. `near`: numbers that have a tolerance are told apart coarsely."""
@@ -106,10 +109,14 @@ class Forms:
             mark, size = _strict_mark(value)
             self.work += size // _BYTES_A_WORK
             return Form(mark, True)
-        self._certain, self._numbers, self._whole = True, [], True
+        self._certain, self._numbers, self._whole, self._measured = True, [], True, True
         mark, size = _strict_mark(self._seen(value, state, near, MAX_DEPTH))
         self.work += size // _BYTES_A_WORK
-        return Form(mark, self._certain, tuple(self._numbers), self._whole)
+        if not self._certain:
+            self.work += FORM_WORK  # it is sorted, and looked at again
+        is_measured = self._measured and not near and len(self._numbers) == 1
+        tolerance = self._tolerance if is_measured else None
+        return Form(mark, self._certain, tuple(self._numbers), self._whole, tolerance)
 
     def _seen(self, value: Any, state: Where, near: bool, depth: int) -> Any:
         """The value as the rules see it, of what orjson writes."""
@@ -164,16 +171,20 @@ class Forms:
         if tolerance is not None and not (near and tolerance == 0):
             self._certain = False
             self._numbers.append(_as_float(number))
+            self._tolerance = tolerance
+            self._measured = self._measured and not rules.number_text
             return f"\0near {_on_grid(number, tolerance)}" if near else "\0number"
         if rules.number_text:
-            self._certain = False  # 1 and 1.0 may both be "1", and yet not each other
+            self._certain = self._measured = (
+                False  # 1 and 1.0 may both be "1", and yet not each other
+            )
             return f"\0{spelling(number)}"
         if rules.int_float:
             return f"\0{spelling(number)}"
         return 0.0 if number.__class__ is float and number == 0 else number
 
     def _uncertain(self, what: str) -> str:
-        self._certain = False
+        self._certain = self._measured = False
         return f"\0{what}"
 
 

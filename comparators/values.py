@@ -211,7 +211,7 @@ class _Walk:
 
         def equal(one: Any, other: Any) -> bool:
             # What is the same in them is passed over, but not for nothing.
-            self.most_paired -= forms.work // (4 * (len(legacy) + len(new)))
+            self.most_paired -= forms.work // (2 * (len(legacy) + len(new)))
             return self._are_equal(one, other, below)
 
         matched = match_equal(legacy, new, form, equal, self.most_nearest)

@@ -339,8 +339,11 @@ def near(one: Any, other: Any) -> bool:
     return bool(abs(one - other) <= 1)
 
 
-def form(value: Any) -> Form:
-    return Form(b"", False, (value,))
+def paired(one: list[Any], other: list[Any]) -> tuple[list[Any], list[Any], bool]:
+    forms, other_forms = (
+        {at: Form(b"", False, (value,)) for at, value in enumerate(side)} for side in (one, other)
+    )
+    return without_pairs([*enumerate(one)], [*enumerate(other)], forms, other_forms, near)
 
 
 def most(one: list[int], other: list[int]) -> int:
@@ -356,24 +359,16 @@ def most(one: list[int], other: list[int]) -> int:
 
 @given(NUMBERS, NUMBERS)
 def test_pairs_are_as_many_as_can_be(one: list[int], other: list[int]) -> None:
-    # Those that are identical are taken out first, as they are.
-    for each in [*one]:
-        if each in other:
-            one.remove(each)
-            other.remove(each)
-    left, other_left, is_whole = without_pairs(
-        list(enumerate(one)), list(enumerate(other)), form, near
-    )
+    left, other_left, is_whole = paired(one, other)
     assert is_whole
     assert len(one) - len(left) == len(other) - len(other_left) == most(one, other)
-    mirrored = without_pairs(list(enumerate(other)), list(enumerate(one)), form, near)
-    assert mirrored == (other_left, left, True)
+    assert paired(other, one) == (other_left, left, True)
 
 
 def test_pairing_ends_where_it_may_not_try_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "MAX_TRIES", 20)
-    one, other = [(at, at) for at in range(9)], [(at, at + 100) for at in range(9)]
-    assert without_pairs(one, other, form, near) == (one, other, False)
+    one, other = list(range(9)), list(range(100, 109))
+    assert paired(one, other) == ([*enumerate(one)], [*enumerate(other)], False)
 
 
 def test_marks_differ_as_values_do() -> None:
