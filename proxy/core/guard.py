@@ -38,6 +38,7 @@ class _Relapse(NamedTuple):
     """What came since an alarm: it fails until that is known to be well, or alarms again."""
 
     at: float
+    convicted: str  # what was said of the alarm
     detector: Detector
     rate: Rate
 
@@ -99,7 +100,10 @@ class _Criterion:
         since, again = self.relapse, self._detector()
         if since is None or since.detector.look():
             assert again is not None
-            self.relapse = _Relapse(self._last_at, again, Rate(self.threshold))
+            convicted = (since.detector if since is not None else self.detector).change()
+            self.relapse = _Relapse(
+                self._last_at, self._says_of(*convicted), again, Rate(self.threshold)
+            )
         elif self._last_at - since.at >= RECOVERED_S and since.rate.upper() <= self.threshold:
             self.detector, self.rate, self.relapse = again, since.rate, None
             return False
@@ -119,8 +123,14 @@ class _Criterion:
         return f"{bad:,} of {trials:,} recent {self.words} ({share}, {declared} is declared)"
 
     def says_since_the_change(self) -> str:
-        """What convicts it: what came since it became worse, not the good time before."""
-        bad, trials, began = self.detector.change() if self.detector is not None else (0, 0, 0.0)
+        """What convicts it: what came since it became worse, not the good time before or after."""
+        if self.relapse is None:
+            return self._says_of(*(self.detector.change() if self.detector else (0, 0, 0.0)))
+        since = self.relapse.rate
+        later = f"; {since.bad:,} of {since.trials:,} since then" if since.trials else ""
+        return self.relapse.convicted + later
+
+    def _says_of(self, bad: int, trials: int, began: float) -> str:
         if not trials or bad / trials <= self.threshold:
             return self.says()
         minutes, seconds = divmod(int(began) % 86_400, 60)

@@ -263,6 +263,16 @@ def test_what_fails_is_well_again_only_on_evidence_of_a_while() -> None:
     assert state(200.0, 100, 0) == "passing"
 
 
+def test_what_convicted_is_told_beside_what_came_since_then() -> None:
+    judge = guard(errors=None)
+    judge.compared(43_200.0, 0, 30)
+    convicted = "30 of 30 comparisons diverged since 12:00:00 UTC (100%, 1% is declared)"
+    assert judge.verdict(43_200.0, compares=True).evidence == f"{convicted}."
+    judge.compared(43_201.0, 5000, 2)
+    evidence = judge.verdict(43_201.0, compares=True).evidence
+    assert evidence == f"{convicted}; 2 of 5,002 since then."
+
+
 def test_what_goes_on_failing_is_never_well() -> None:
     judge, chance = guard(errors=None), random.Random(5)
     judge.compared(0.0, 0, 30)
