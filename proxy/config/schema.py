@@ -123,7 +123,8 @@ class LimitsModel(Section):
     client_idle: t.PositiveTime = setting("60s", "between two requests of a connection")
     header_timeout: t.PositiveTime = setting("10s", "for a request's head to arrive; 408 beyond")
     body_idle: t.PositiveTime = setting(
-        "30s", "between two bytes of a body (its framing is none); 408 beyond"
+        "30s",
+        "between two bytes of a body (its framing is none), 408 beyond; or taken of an answer",
     )
     connections: Annotated[int, t.Whole(1, 1_000_000)] = setting(
         10000, "clients, divided among workers"

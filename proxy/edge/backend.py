@@ -17,8 +17,9 @@ from proxy.core.model import Failure, FailureKind
 from proxy.edge.outbox import Outgoing
 
 if TYPE_CHECKING:
+    from proxy.edge.endpoint import Endpoint
     from proxy.edge.exchange import Exchange
-    from proxy.edge.pool import Endpoint, Pool
+    from proxy.edge.pool import Pool
     from proxy.edge.tunnel import Tunnel
 
 MAX_HEAD_BYTES: Final = 256 << 10

@@ -12,12 +12,12 @@ import asyncio
 import ssl
 from collections import deque
 from typing import Final
-from urllib.parse import urlsplit
 
-from proxy.core.model import Backend, BackendTls, Failure, FailureKind
+from proxy.core.model import Backend, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
+from proxy.edge.endpoint import Endpoint
 from proxy.edge.exchange import Exchange
-from proxy.edge.names import HostName, is_address, is_out_of_descriptors
+from proxy.edge.names import is_out_of_descriptors
 from proxy.edge.outbox import Outbox
 from proxy.edge.tunnel import Tunnel
 from proxy.edge.wheel import Timed, Wheel
@@ -34,59 +34,6 @@ REFUSED_S: Final = 0.25
 EJECT_S: Final = 10.0
 EJECT_MAX_S: Final = 300.0
 MAX_EJECTIONS: Final = 16
-
-
-class Endpoint:
-    """One URL of a backend."""
-
-    __slots__ = (
-        "authority",
-        "context",
-        "ejected_until",
-        "ejections",
-        "failures",
-        "healthy",
-        "host",
-        "idle",
-        "is_tls",
-        "name",
-        "named",
-        "outstanding",
-        "path",
-        "port",
-        "refused_until",
-        "url",
-    )
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, tls: BackendTls | None) -> None:
-        self.url = url
-        self.path: str | None = None
-        self.context: ssl.SSLContext | None = None
-        if url.startswith("unix:"):
-            self.path, self.host, self.port = url[len("unix:") :], "localhost", 0
-            self.authority = b"localhost"
-        else:
-            parts = urlsplit(url)
-            self.host = parts.hostname or ""
-            default_port = 443 if parts.scheme == "https" else 80
-            self.port = parts.port or default_port
-            if parts.scheme == "https":
-                self.context = client_context(tls or BackendTls())
-            host = f"[{self.host}]" if ":" in self.host else self.host
-            self.authority = (host if self.port == default_port else f"{host}:{self.port}").encode()
-        self.is_tls = self.context is not None
-        self.name = HostName(loop, self.host)
-        self.named = self.path is None and not is_address(self.host)
-        self.idle: list[BackendConnection] = []
-        self.outstanding = 0
-        self.failures = 0  # in a row
-        self.ejections = 0
-        self.ejected_until = 0.0
-        self.refused_until = 0.0  # for shadows, after a connection could not be made
-        self.healthy = True  # by the active check
-
-    def usable(self, now: float) -> bool:
-        return self.healthy and self.ejected_until <= now
 
 
 class Pool(Timed):
@@ -430,18 +377,6 @@ class Pool(Timed):
             # Bounded: a power too large for a float would end the connect task, unnoticed.
             endpoint.ejections = min(endpoint.ejections + 1, MAX_EJECTIONS)
             endpoint.ejected_until = self.wheel.now + out_s
-
-
-def client_context(tls: BackendTls) -> ssl.SSLContext:
-    """A TLS context for a backend: verification on unless the file says otherwise."""
-    context = ssl.create_default_context(cafile=tls.ca)
-    context.set_alpn_protocols(["http/1.1"])
-    if tls.cert:
-        context.load_cert_chain(tls.cert, tls.key)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _keep_alive_seconds(value: bytes) -> float:
