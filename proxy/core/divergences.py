@@ -151,6 +151,7 @@ def wildcarded(path: str) -> str:
 _PATH_CHARACTERS = 300
 _INDEX = re.compile(r"\[\d+\]")
 _REDACTED_KEY = re.compile(
-    r"\['(?:[^'\\]|\\.)*?redacted:[0-9a-f]{12}(?:[^'\\]|\\.)*+'\]", re.DOTALL
+    r"\['(?:[^'\\]|\\.)*?redacted:[0-9a-f]{12}(?:[^'\\]|\\.)*+'\]|\.redacted:[0-9a-f]{12}$",
+    re.DOTALL,
 )
 _ID_KEY = re.compile(r"\.(?:\d+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?=[.\[]|$)")

@@ -14,6 +14,7 @@ from proxy.core.divergences import wildcarded
         ("$.a.550e8400-e29b-41d4-a716-446655440000", "$.a.*"),
         ("$.a['b c'].d", "$.a['b c'].d"),
         ("header:etag", "header:etag"),
+        ("cookie:theme.redacted:0123456789ab", "cookie:theme.*"),
         ("$" + ".a" * 200, "$" + ".a" * 149 + "…"),
     ],
 )
