@@ -18,7 +18,6 @@ import structlog
 
 from comparators.redaction import Redactor
 from comparators.secrets import is_secret_name
-from proxy.control.tasks import goes_on
 from proxy.core.allowance import Allowance
 from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
 from proxy.core.messages import AskAgain, NotAsked, Observation, Report
@@ -31,6 +30,7 @@ from proxy.observe.observations import Observations
 from proxy.observe.traced import is_traced
 from proxy.store.divergences import DivergenceStore
 from proxy.store.state import StoreError
+from proxy.store.tasks import goes_on
 
 FLUSH_S: Final = 0.5
 SAVE_NOISE_S: Final = 30.0

@@ -29,7 +29,6 @@ from proxy.control.orders import Orders
 from proxy.control.reconciler import decide, next_deadline
 from proxy.control.replicas import declared_digest, silent
 from proxy.control.steering import Order
-from proxy.control.tasks import goes_on
 from proxy.control.world import (
     Decision,
     Event,
@@ -52,6 +51,7 @@ from proxy.store.state import (
     StateStore,
     StoreError,
 )
+from proxy.store.tasks import goes_on
 
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 THAW_EVERY_S = 5.0

@@ -17,11 +17,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from proxy.control.tasks import goes_on
 from proxy.core.detection import SLOT_S
 from proxy.core.model import Phase
 from proxy.store.evidence_redis import RedisEvidence
 from proxy.store.state import StoreError
+from proxy.store.tasks import goes_on
 
 SHARE_S: Final = 0.25
 TRY_AGAIN_S: Final = 1.0

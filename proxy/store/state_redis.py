@@ -47,6 +47,7 @@ from proxy.store.state_scripts import (
     SCHEMA_VERSION,
     SILENT_MS,
 )
+from proxy.store.tasks import goes_on
 
 TIMEOUT_S: Final = 2.0  # of one call, connecting and all
 POLLED_S: Final = 0.25  # how often the version is asked for where nothing is heard of changes
@@ -216,7 +217,7 @@ class RedisStore:
         try:
             async with asyncio.timeout_at(ends_at) as waiting:
                 # The time is looked at, too: Python 3.11 may lose what ends a wait for a time.
-                while version == known and (left := ends_at - loop.time()) > 0:
+                while version == known and goes_on() and (left := ends_at - loop.time()) > 0:
                     # Before the version is asked for: a change between the two is heard.
                     hearing = await changes.subscribe(min(TIMEOUT_S, left))
                     version = await self.version()
