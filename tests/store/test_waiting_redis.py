@@ -8,7 +8,7 @@ import pytest
 from proxy.store.state_redis import RedisStore
 from tests.harness.redisserver import RedisServer, redis_server
 
-TURNS = 80
+TURNS = 30
 
 
 @pytest.fixture
