@@ -74,7 +74,9 @@ def hints_at_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
     `class="cookie-banner"` is often around half a page.
     """
     for name, value in attributes.items():
-        if isinstance(value, str) and name.startswith(mark) and len(value) <= _LONGEST_HINT:
+        if not isinstance(name, str) or not isinstance(value, str):
+            continue
+        if name.startswith(mark) and len(value) <= _LONGEST_HINT:
             kind = name[len(mark) :].partition("-")[0] if name.startswith(f"{mark}data") else None
             if (kind or name[len(mark) :]) in _HINTING and _is_hint(name, value):
                 return True
@@ -104,7 +106,7 @@ def named_keys(
     if names_a_secret(each, "@"):
         return frozenset(key for key, value in each.items() if _is_inside(key, value))
     hinted: Collection[str] = ()
-    if next(iter(each), "")[:1] == "@" and hints_at_a_secret(each, "@"):
+    if str(next(iter(each), ""))[:1] == "@" and hints_at_a_secret(each, "@"):
         hinted = [key for key in _OWN if key in each]
     if "#order" in each:
         if is_number(_pieces_in(each, 0)):
@@ -132,15 +134,18 @@ def _pieces_in(element: Mapping[Any, Any], depth: int) -> list[str]:
     """The texts in an element that are pieces of one number; empty where others are among them."""
     pieces: list[str] = []
     passed: dict[str, int] = {}
-    order = element.get("#order", [key for key in element if key[:1] != "@"])
+    order = element.get("#order", [key for key in element if str(key)[:1] != "@"])
     if not isinstance(order, list) or len(order) > _MOST_KEYS or depth > _DEEPEST_PIECE:
         return []
     for key in order:
+        if not isinstance(key, str):
+            return []
         index = passed[key] = passed.get(key, -1) + 1
         items = element.get(key)
         item = items[index] if isinstance(items, list) and index < len(items) else items
         if isinstance(item, dict) and key in INLINE:
-            inner = [item["@value"]] if "@value" in item else _pieces_in(item, depth + 1)
+            value = item.get("@value")
+            inner = [value] if isinstance(value, str) else _pieces_in(item, depth + 1)
         else:
             inner = [item.strip()] if isinstance(item, str) else []
         if not inner or not all(map(is_piece, inner)):
