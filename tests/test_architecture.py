@@ -40,20 +40,10 @@ LAYERS = {
 # All that proxy.core may import: nothing here reads a clock, a file, a socket, the environment
 # or chance. hashlib and hmac are functions of their arguments.
 PURE_MODULES = (
-    *(
-        "__future__",
-        "abc",
-        "array",
-        "base64",
-        "binascii",
-        "bisect",
-        "collections",
-        "dataclasses",
-        "enum",
-    ),
-    *("functools", "hashlib", "heapq", "hmac", "http.HTTPStatus", "ipaddress", "itertools"),
-    *("json", "math", "msgspec", "operator", "re", "string", "struct", "types", "typing"),
-    *("urllib.parse",),
+    *("__future__", "abc", "array", "base64", "binascii", "bisect", "collections"),
+    *("dataclasses", "enum", "functools", "hashlib", "heapq", "hmac", "http.HTTPStatus"),
+    *("ipaddress", "itertools", "json", "math", "msgspec", "operator", "re", "string", "struct"),
+    *("types", "typing", "urllib.parse"),
 )
 COMPARING_MODULES = (
     *("deepdiff", "orjson", "brotli", "zstandard", "zlib", "codecs", "decimal"),
