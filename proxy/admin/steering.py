@@ -24,7 +24,7 @@ class HistoryLine(msgspec.Struct, frozen=True, rename={"before": "from", "after"
 
     `kind` is "phase" (an edit), "revert", "advance", "hold", "resume", "refused" (a revert that
     could not be), "ready" (to be removed), "authority" or "missed"; `from` and `to` are phases, but
-    for the last two.
+    for the last two. `patch` is what to write for the route in routes.yaml to keep a revert.
     """
 
     at: datetime
@@ -35,6 +35,7 @@ class HistoryLine(msgspec.Struct, frozen=True, rename={"before": "from", "after"
     by: str
     reason: str
     evidence: str
+    patch: str = ""
 
 
 class HistoryList(msgspec.Struct, frozen=True):

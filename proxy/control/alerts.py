@@ -321,11 +321,11 @@ def notice_of(line: Transition) -> Notice | None:
     if line.evidence:
         fields["evidence"] = line.evidence
         text += f": {line.evidence}"
-    if line.kind == "revert":
-        fields["patch"] = f"phase: {line.after}"
+    if line.patch:
+        fields["patch"] = line.patch
         text += (
             f" It stays there until `banyan resume {line.route}`; to keep it, write "
-            f"`phase: {line.after}` for this route in routes.yaml."
+            f"`{line.patch}` for this route in routes.yaml."
         )
     return Notice(line.at, event, line.route, title, text, fields)
 

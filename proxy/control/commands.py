@@ -60,6 +60,7 @@ def line_of(each: Transition) -> HistoryLine:
         each.by,
         each.reason,
         each.evidence,
+        each.patch,
     )
 
 

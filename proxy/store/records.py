@@ -66,6 +66,11 @@ class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     evidence: str = ""
 
+    @property
+    def patch(self) -> str:
+        """What to write for the route in routes.yaml to keep a revert; empty for other lines."""
+        return f"phase: {self.after}" if self.kind == "revert" else ""
+
 
 def latched_line(record: Record) -> Transition | None:
     """The line of history of the revert that latched a route, made again from its latch."""

@@ -20,7 +20,9 @@ from tests.harness.waiting import soon
 
 Client = TestClient[web.Request, web.Application]
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-LINE = HistoryLine(AT, "orders", "revert", "25%", "0%", "guard", "divergence", "37 of 40")
+LINE = HistoryLine(
+    AT, "orders", "revert", "25%", "0%", "guard", "divergence", "37 of 40", "phase: 0%"
+)
 
 
 @pytest_asyncio.fixture
@@ -131,6 +133,7 @@ async def test_the_history_is_in_the_contracts_form(client: Client, estate: Esta
             "by": "guard",
             "reason": "divergence",
             "evidence": "37 of 40",
+            "patch": "phase: 0%",
         }
     ]
     assert (await (await client.get("/api/v1/history?route=users")).json())["history"] == []

@@ -155,6 +155,7 @@ async def test_the_evidence_of_four_workers_is_one_and_its_revert_reaches_all(sh
         assert len(workers) == 4
         lines = (await serving.admin("/api/v1/history?route=shop"))["history"]
         assert [line["kind"] for line in lines] == ["revert"]
+        assert lines[0]["patch"] == f"phase: {lines[0]['to']}"
         assert shop.failed == 0
 
 
