@@ -14,6 +14,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+ALONE = tests/scenarios tests/services
 # The tests that run against the compiled data plane.
 COMPILED_TESTS ?= tests/edge tests/core
 
@@ -49,8 +50,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	@"$(VENV)/bin/banyan" demo
 
+# Most of a test is waiting: two at a time take half as long. Whole services and scenarios look at how
+# fast something happens, and have the machine for themselves.
 test: setup
-	"$(PY)" -m pytest -q -ra
+	"$(PY)" -m pytest -q -ra -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	"$(PY)" -m pytest -q -ra $(ALONE)
 
 test-extended: setup
 	"$(PY)" -m pytest -q -ra -m extended

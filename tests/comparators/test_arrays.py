@@ -86,7 +86,7 @@ def test_a_wholly_different_list_is_a_divergence_soon(rules: dict[str, Any]) -> 
     found, took = timed(long_items(0), long_items(1000), **{"unordered": ("$",), **rules})
     assert found.outcome is Outcome.DIVERGENT
     assert found.truncated
-    assert took < 3.0  # it took 14 seconds; now a fraction of one
+    assert took < 8.0  # it took 14 to 28 seconds; now one to three, as the machine is
 
 
 @pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[1,", "]"), ("[", "]")])
