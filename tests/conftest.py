@@ -17,6 +17,9 @@ if tree := os.environ.get("BANYAN_TEST_TREE"):
 
     assert is_compiled(), f"BANYAN_TEST_TREE={tree} has no compiled data plane"
 
+# Of the terminal it is started in, or set by pytest-xdist; what commands print would depend on it.
+os.environ.pop("COLUMNS", None)
+
 # A suite that is started in the background ignores SIGINT, and its children would inherit that:
 # what Ctrl-C does could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

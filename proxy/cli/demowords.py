@@ -156,7 +156,10 @@ def summary_table(found: Figures, routes: Sequence[Mapping[str, Any]]) -> Table:
 
     Those that came to no result (both sides failed) are not among them.
     """
-    table = Table(box=SIMPLE_HEAD, show_edge=False, title="What was done", title_justify="left")
+    # Without padding, so that it fits in 80 columns.
+    table = Table(
+        box=SIMPLE_HEAD, padding=0, show_edge=False, title="What was done", title_justify="left"
+    )
     for heading in ("Route", "Phase"):
         table.add_column(heading, no_wrap=True)
     for heading in ("Legacy", "errors", "New", "errors", "Compared", *COMPARED.values()):

@@ -134,11 +134,21 @@ def test_the_figures_are_those_of_the_metrics() -> None:
 def test_the_summary_has_a_row_for_each_phase_a_route_was_in() -> None:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - given away
     console.print(summary_table(figures_of(METRICS), [route("a", "50%"), route("b", "25%")]))
-    rows = [line.split() for line in console.export_text().splitlines() if line.startswith(" a ")]
+    rows = [line.split() for line in console.export_text().splitlines() if line.startswith("a ")]
     assert rows == [
         ["a", "25%", "9", "0", "9", "3"],
         ["a", "50%", "0", "0", "3", "0", "11", "4", "2", "5"],
     ]
+
+
+def test_the_summary_fits_in_eighty_columns() -> None:
+    found = figures_of(METRICS)
+    names = ("a", "api-products")
+    found.exchanges[Cell("api-products", "shadow-read", "legacy")] = 2345
+    with open("/dev/null", "w") as nowhere:
+        console = Console(width=80, record=True, file=nowhere)
+        console.print(summary_table(found, [route(name, "50%") for name in names]))
+    assert "…" not in console.export_text()
 
 
 def test_the_visitors_are_summed_up_in_a_sentence() -> None:
