@@ -333,7 +333,11 @@ async def test_a_collector_may_ask_to_wait() -> None:
         ("99999999999999999999", MAX_RETRY_AFTER_S),
         ("٣", 0.0),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
-        (format_datetime(datetime.now(UTC) + timedelta(days=9), usegmt=True), MAX_RETRY_AFTER_S),
+        pytest.param(
+            format_datetime(datetime.now(UTC) + timedelta(days=9), usegmt=True),
+            MAX_RETRY_AFTER_S,
+            id="in nine days",
+        ),
         ("Thu, 99 Jan 1970", 0.0),
     ],
 )
