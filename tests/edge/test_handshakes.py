@@ -21,14 +21,7 @@ MOST = 8 + 1 + 16  # of `connections: 8`: the bound, and those that are told so
 @pytest_asyncio.fixture(loop_scope="session")
 async def secure(certificates: Certificates, legacy: Backend) -> AsyncIterator[Worker]:
     """A worker that speaks TLS, for 8 clients."""
-    worker = await Worker(
-        extra=(
-            "--tls-cert",
-            certificates.path("localhost.pem"),
-            "--tls-key",
-            certificates.path("localhost.key"),
-        )
-    ).start()
+    worker = await Worker(extra=certificates.worker_arguments()).start()
     sides = snapshot(
         [route("/*")], {"legacy": legacy.url, "new": legacy.url}, limits=Limits(connections=8)
     )

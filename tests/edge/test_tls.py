@@ -89,14 +89,7 @@ async def test_a_plain_backend_behind_an_https_url_is_a_bad_gateway(proxy: Proxy
 
 
 async def test_a_listener_with_a_certificate(certificates: Certificates) -> None:
-    worker = await Worker(
-        extra=(
-            "--tls-cert",
-            certificates.path("localhost.pem"),
-            "--tls-key",
-            certificates.path("localhost.key"),
-        )
-    ).start()
+    worker = await Worker(extra=certificates.worker_arguments()).start()
     try:
         async with Backend("legacy") as legacy:
             await worker.apply(snapshot([route("/*")], {"legacy": legacy.url, "new": legacy.url}))
@@ -131,14 +124,7 @@ async def test_a_slow_reader_over_tls_gets_the_end_of_its_last_answer(
 ) -> None:
     """Half a minute after the last byte was written the rest of it was thrown away."""
     size = 6 << 20
-    worker = await Worker(
-        extra=(
-            "--tls-cert",
-            certificates.path("localhost.pem"),
-            "--tls-key",
-            certificates.path("localhost.key"),
-        )
-    ).start()
+    worker = await Worker(extra=certificates.worker_arguments()).start()
     loop = asyncio.get_running_loop()
     try:
         async with Backend("legacy", replying(b"x" * size)) as legacy:

@@ -30,6 +30,10 @@ class Certificates:
             context.load_verify_locations(self.path("ca.pem"))
         return context
 
+    def worker_arguments(self) -> tuple[str, ...]:
+        """What makes a worker speak TLS to its clients, as localhost."""
+        return ("--tls-cert", self.path("localhost.pem"), "--tls-key", self.path("localhost.key"))
+
     def client_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.path("ca.pem"))
 
