@@ -14,7 +14,8 @@ from proxy.config import load
 from proxy.core.model import Phase, Route, RouteState, Side
 from proxy.core.paths import canonical_path
 from proxy.core.planning import plan_read, plan_write
-from tests.demo.running import free_ports, running, with_ports, write_config
+from tests.demo.running import running, with_ports, write_config
+from tests.harness.ports import free_ports
 from tests.harness.programs import needed
 
 ROOT = Path(__file__).parent.parent

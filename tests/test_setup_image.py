@@ -16,7 +16,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import pytest
+
+from tests.harness.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 WITHIN_S = 60.0
@@ -195,16 +196,6 @@ def test_the_user_can_be_added(tmp_path: Path) -> None:
             subprocess.run([words[0], "--prefix", str(tmp_path), *words[1:]], check=True)
     entry = (tmp_path / "etc/passwd").read_text().strip()
     assert entry == "banyan:x:10001:10001::/nonexistent:/usr/sbin/nologin"
-
-
-def free_ports(count: int) -> list[int]:
-    with_sockets = [socket.socket() for _ in range(count)]
-    for each in with_sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in with_sockets]
-    for each in with_sockets:
-        each.close()
-    return ports
 
 
 def can_run_as_the_user(image: Image) -> bool:

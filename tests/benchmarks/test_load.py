@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.aiohttp_proxy import end_to_end
-from benchmarks.processes import Child, free_port, tree, wait_until
+from benchmarks.processes import Child, tree, wait_until
 from benchmarks.requests import DISTINCT, read_set, request_set, write_set
 from benchmarks.stage import answers, fill, json_document
+from tests.harness.ports import unused_port
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Kept: 1\r\n\r\nok"
@@ -131,7 +132,7 @@ def test_headers_of_one_hop_are_not_forwarded() -> None:
 
 async def test_the_aiohttp_proxy_forwards(tmp_path: Path) -> None:
     async with Server().running() as backend:
-        port = free_port()
+        port = unused_port()
         child = Child(
             "aiohttp",
             [

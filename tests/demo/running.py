@@ -56,15 +56,6 @@ class RunningDemo:
         return True
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-
-
 def with_ports(text: str, ports: list[int]) -> str:
     """The text with the four ports of the demo replaced."""
     for default, port in zip(DEFAULT_PORTS, ports, strict=True):

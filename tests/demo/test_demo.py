@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from proxy.core.model import Phase
-from tests.demo.running import WITHIN_S, RunningDemo, free_ports, running, write_config
+from tests.demo.running import WITHIN_S, RunningDemo, running, write_config
+from tests.harness.ports import free_ports
 
 PHASES = ("legacy-only", "shadow-read", "25%", "dual-write", "new-only")
 

@@ -25,8 +25,8 @@ from tests.harness.backend import (
     replying,
     resetting,
     sending,
-    unused_port,
 )
+from tests.harness.ports import unused_port
 from tests.harness.snapshots import route
 
 
@@ -129,7 +129,7 @@ PLACES = ["refuses connections", "missing from DNS", "accepts nothing", "TLS wit
 async def bad_side(kind: str) -> AsyncIterator[tuple[str, Backend | None]]:
     """The URL of a side that misbehaves so."""
     if kind == "refuses connections":
-        yield f"http://127.0.0.1:{await unused_port()}", None
+        yield f"http://127.0.0.1:{unused_port()}", None
     elif kind == "missing from DNS":
         yield "http://no-such-host.invalid", None
     elif kind == "accepts nothing":

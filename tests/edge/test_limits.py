@@ -17,8 +17,8 @@ from tests.harness.backend import (
     hanging,
     resetting,
     sending,
-    unused_port,
 )
+from tests.harness.ports import unused_port
 from tests.harness.snapshots import route
 from tests.harness.waiting import soon
 
@@ -225,7 +225,7 @@ async def test_503_beyond_the_bound_of_connections(proxy: Proxy) -> None:
 
 
 async def test_502_where_nobody_listens(proxy: Proxy) -> None:
-    await proxy.serve(route("/*"), backends={"legacy": f"http://127.0.0.1:{await unused_port()}"})
+    await proxy.serve(route("/*"), backends={"legacy": f"http://127.0.0.1:{unused_port()}"})
     await answers_problem(proxy, 502)
 
 

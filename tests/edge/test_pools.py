@@ -15,8 +15,8 @@ from tests.harness.backend import (
     plain,
     replying,
     sending,
-    unused_port,
 )
+from tests.harness.ports import unused_port
 from tests.harness.snapshots import route, snapshot
 from tests.harness.waiting import soon
 from tests.harness.worker import Worker
@@ -218,7 +218,7 @@ async def test_the_least_loaded_url_is_asked(proxy: Proxy) -> None:
 
 
 async def test_a_url_that_refuses_is_passed_over(proxy: Proxy) -> None:
-    dead = f"http://127.0.0.1:{await unused_port()}"
+    dead = f"http://127.0.0.1:{unused_port()}"
     await proxy.serve(route("/*"), backends={"legacy": (dead, proxy.legacy.url)})
     async with await proxy.connect() as client:
         for _ in range(20):
@@ -237,7 +237,7 @@ async def test_a_url_that_fails_again_and_again_is_ejected(proxy: Proxy) -> None
 
 
 async def test_a_url_that_refuses_is_passed_over_by_shadows_too(proxy: Proxy) -> None:
-    dead = f"http://127.0.0.1:{await unused_port()}"
+    dead = f"http://127.0.0.1:{unused_port()}"
     urls = (dead, proxy.new.url)
     await proxy.serve(
         route("/*", "shadow-read"), backends={"legacy": proxy.legacy.url, "new": urls}
@@ -250,7 +250,7 @@ async def test_a_url_that_refuses_is_passed_over_by_shadows_too(proxy: Proxy) ->
 
 async def test_a_url_that_is_left_out_is_asked_where_the_others_refuse(proxy: Proxy) -> None:
     # As in a rolling deployment: the first one is back, and the second one goes away.
-    port = await unused_port()
+    port = unused_port()
     async with Backend("second") as second:
         urls = (f"http://127.0.0.1:{port}", second.url)
         await proxy.serve(route("/*"), backends={"legacy": urls})

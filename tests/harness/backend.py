@@ -332,10 +332,3 @@ class Backend:
         # The peer may still want to read what was written.
         if connection.over and not connection.writer.is_closing():
             connection.writer.close()
-
-
-async def unused_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

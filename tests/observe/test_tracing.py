@@ -1,7 +1,6 @@
 """Export of traces: to a real receiver that decodes them, and to collectors that misbehave."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from proxy.observe.otlp import MAX_RETRY_AFTER_S, Backoff, retry_after_s
 from proxy.observe.otlp import Collector as Target
 from proxy.observe.tracing import BATCH, MAX_WAITING, Pace, Traces, trace_families
 from tests.harness.collector import PROTOBUF, Answer, Collector, answering, values_of
+from tests.harness.ports import unused_port
 from tests.harness.waiting import eventually
 from tests.observe.test_spans import RECORD, SPAN_ID, TRACE_ID
 
@@ -286,9 +286,7 @@ async def test_rejected_spans_are_counted() -> None:
 
 
 async def test_a_collector_that_is_down_and_then_up_again() -> None:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
+    port = unused_port()
     async with running(f"http://127.0.0.1:{port}") as (traces, lines):
         traces.record(RECORD)
         await eventually(lambda: traces.counts.failed.get("refused", 0) >= 3)
