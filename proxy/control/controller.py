@@ -68,6 +68,7 @@ from proxy.core.messages import (
     Observation,
     Quiet,
     Report,
+    SameAgain,
     States,
 )
 from proxy.observe.logging import configure_logging
@@ -357,6 +358,8 @@ class Controller:
                 self._ledger.submit(WriteMissed(message.route, message.side, message.reason))
             case NotAsked():
                 self._evidence.not_asked(message)
+            case SameAgain():
+                self._evidence.same_again(message)
             case Bye():
                 log.info("worker drained", slot=worker.slot, worker_pid=worker.pid)
 

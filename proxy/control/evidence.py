@@ -20,7 +20,7 @@ from comparators.redaction import Redactor
 from comparators.secrets import is_secret_name
 from proxy.core.allowance import Allowance
 from proxy.core.divergences import DifferenceRecord, Divergence, SignatureSummary
-from proxy.core.messages import AskAgain, NotAsked, Observation, Report
+from proxy.core.messages import AskAgain, NotAsked, Observation, Report, SameAgain
 from proxy.core.model import Route
 from proxy.core.patterns import Pattern
 from proxy.observe.assessing import Assessment, Assessor
@@ -146,6 +146,10 @@ class Evidence:
     def not_asked(self, message: NotAsked) -> None:
         """A worker could not ask again."""
         self._assessor.not_asked(message, time.monotonic())
+
+    def same_again(self, message: SameAgain) -> None:
+        """A worker asked again, and got what it got before."""
+        self._assessor.same_again(message)
 
     def _assessed(self, found: Assessment) -> None:
         now = time.monotonic()

@@ -178,7 +178,7 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
 class AskAgain(msgspec.Struct, frozen=True, tag="ask"):
     """Ask legacy, and new too, the request of a suspect once more.
 
-    Answered by a Suspect of kind "again" to a comparer, or by NotAsked.
+    Answered by a Suspect of kind "again" to a comparer, by SameAgain or by NotAsked.
     """
 
     id: int
@@ -191,6 +191,14 @@ class NotAsked(msgspec.Struct, frozen=True, tag="not_asked"):
     slot: int
     id: int
     reason: str
+
+
+class SameAgain(msgspec.Struct, frozen=True, tag="same_again"):
+    """An AskAgain whose answers are the first ones again: there is nothing new to compare."""
+
+    slot: int
+    id: int
+    new_too: bool
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True):
@@ -243,7 +251,7 @@ class Bye(msgspec.Struct, frozen=True, tag="bye"):
 
 
 ToWorker = Full | States | EndpointHealth | AskAgain
-FromWorker = Hello | Applied | Quiet | Missing | Report | NotAsked | Bye
+FromWorker = Hello | Applied | Quiet | Missing | Report | NotAsked | SameAgain | Bye
 
 # Upper bounds of the latency buckets, in seconds: a factor of 1.2 apart from 100 µs to about 66 s,
 # so that a quantile read from them is off by at most 10 %. A last bucket has no bound.

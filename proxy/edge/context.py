@@ -71,6 +71,7 @@ class Edge:
         self.tell_missing: Callable[[str, Side, str], None] = _nobody_missing
         self.tell_quiet: Callable[[str], None] = _nobody_quiet
         self.tell_not_asked: Callable[[int, str], None] = _nobody_waits
+        self.tell_same_again: Callable[[int, bool], None] = _nobody_waits
 
     def apply_limits(self, snapshot: Snapshot, pools: "Mapping[str, Pool]") -> None:
         """Take over what a new table says about clients, and how many connections there may be."""
@@ -163,5 +164,5 @@ def _nobody_quiet(route: str) -> None:
     """Before the link is there."""
 
 
-def _nobody_waits(suspect: int, reason: str) -> None:
+def _nobody_waits(suspect: int, said: str | bool) -> None:
     """Before the link is there."""

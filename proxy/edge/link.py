@@ -22,6 +22,7 @@ from proxy.core.messages import (
     NotAsked,
     Quiet,
     Report,
+    SameAgain,
     States,
 )
 from proxy.core.model import Side
@@ -55,6 +56,7 @@ class Link(asyncio.Protocol):
         edge.tell_missing = self._tell_missing
         edge.tell_quiet = self._tell_quiet
         edge.tell_not_asked = self._tell_not_asked
+        edge.tell_same_again = self._tell_same_again
         self.pools: dict[str, Pool] = {}
         self._health: dict[tuple[str, str], bool] = {}
 
@@ -179,6 +181,9 @@ class Link(asyncio.Protocol):
 
     def _tell_not_asked(self, suspect: int, reason: str) -> None:
         self._send(NotAsked(slot=self._slot, id=suspect, reason=reason))
+
+    def _tell_same_again(self, suspect: int, new_too: bool) -> None:
+        self._send(SameAgain(slot=self._slot, id=suspect, new_too=new_too))
 
     async def _apply_full(self, message: Full) -> None:
         edge = self._edge

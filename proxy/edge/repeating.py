@@ -4,7 +4,8 @@ A pair that is not alike leaves a ticket: the request, and both first answers. W
 controller may have the request asked again (AskAgain). A share of all reads is asked of legacy
 twice without that (`compare.noise`). Both count as shadows: within `shadow.max_in_flight`, with
 its time-out, never waiting for a connection, and not while the worker drains. What could not be
-asked is said so (NotAsked), or, where nobody waits for it, counted as an event.
+asked is said so (NotAsked), or, where nobody waits for it, counted as an event. Where the second
+answers are the first ones again, no comparer is needed to say so (SameAgain).
 """
 
 from collections import OrderedDict
@@ -247,11 +248,9 @@ class Repeat:
         legacy_again, new_again = self._answer(0), self._answer(1)
         assert legacy_again is not None
         self._let_go()
+        is_same = _is_same(service, ticket.answer, legacy_again)
         if self.suspect_id is None:
-            one = ticket.answer
-            if one.body == legacy_again.body and heads_agree(
-                service, one.status, one.head, legacy_again.status, legacy_again.head
-            ):
+            if is_same:
                 tally.comparison("control_equal")
                 return
             kind = "control"
@@ -259,6 +258,9 @@ class Repeat:
         else:
             kind = "again"
             suspect_id = self.suspect_id
+            if is_same and (new_again is None or _is_same(service, ticket.new, new_again)):
+                self.edge.tell_same_again(suspect_id, new_again is not None)
+                return
         shipper = self.edge.shipper
         if shipper is not None:
             shipper.put(
@@ -288,3 +290,12 @@ class Repeat:
         if head is None:
             return None
         return AnswerRecord(head.status, head.raw, b"".join(self.bodies[at]))
+
+
+def _is_same(service: "Service", first: AnswerRecord | None, second: AnswerRecord) -> bool:
+    """Whether two answers of one side are the same to whoever compares them with others."""
+    return (
+        first is not None
+        and first.body == second.body
+        and heads_agree(service, first.status, first.head, second.status, second.head)
+    )

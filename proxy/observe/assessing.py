@@ -16,7 +16,14 @@ from comparators.model import Kind, Outcome
 from comparators.noise import Judgement, RouteNoise, Verdict
 from comparators.tally import Place
 from proxy.core.divergences import DifferenceRecord, Divergence, SideRecord, wildcarded
-from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
+from proxy.core.messages import (
+    AskAgain,
+    Counts,
+    ExchangeRecord,
+    NotAsked,
+    Observation,
+    SameAgain,
+)
 from proxy.core.model import Phase, Route
 from proxy.observe.compared import Result, Results
 
@@ -159,6 +166,16 @@ class Assessor:
             if each is not None and message.reason == "in_flight":
                 each.no_place_until = now + REFUSED_S
             self._decide_without(waiting.result, message.reason)
+
+    def same_again(self, message: SameAgain) -> None:
+        """A request was asked again, and what it differs in is what it differed in before."""
+        waiting = self._pop(message.id)
+        each = self._routes.get(waiting.result.observation.route) if waiting else None
+        if waiting is None or each is None:
+            return
+        places = _places(waiting.result)
+        judgement = each.noise.asked(places, (), places if message.new_too else None)
+        self._conclude(waiting.result, judgement, may_ask=True)
 
     def expire(self, now: float) -> None:
         """Give up waiting where the time has run out."""

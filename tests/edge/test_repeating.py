@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from proxy.core.messages import AskAgain, NotAsked
+from proxy.core.messages import AskAgain, NotAsked, SameAgain
 from proxy.core.model import Compare, Shadow
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Backend, Call, hanging, replying
+from tests.harness.backend import Backend, Call, Handler, hanging, replying
 from tests.harness.comparers import ComparerEnd
 from tests.harness.snapshots import route
 from tests.harness.worker import Worker
@@ -93,6 +93,45 @@ async def test_both_are_asked_again(proxy: Proxy, end: ComparerEnd, phase: str) 
     assert again.new_again is not None
     assert (again.legacy.body, again.legacy_again.body) == (b"legacy 1", b"legacy 2")
     assert again.new_again.body == b"new 2"
+
+
+@pytest.mark.parametrize("new_too", [False, True])
+async def test_answers_that_are_the_first_ones_again_need_no_comparer(
+    proxy: Proxy, end: ComparerEnd, new_too: bool
+) -> None:
+    proxy.legacy.handler, proxy.new.handler = replying(b"legacy"), replying(b"new")
+    await proxy.serve(route("/*", "shadow-read", compare=ASKING))
+    await ask(proxy)
+    suspect = await end.suspect()
+    proxy.worker.send(AskAgain(suspect.id, new_too=new_too))
+    worker = proxy.worker
+    await worker.changes.until(lambda: worker.same_again, "SameAgain")
+    assert worker.same_again == [SameAgain(slot=0, id=suspect.id, new_too=new_too)]
+    assert (len(proxy.legacy.calls), len(proxy.new.calls)) == (2, 2 if new_too else 1)
+    assert [each.kind for each in end.suspects] == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("side", "changed"),
+    [
+        ("legacy", replying(b"other")),
+        ("new", replying(b"other")),
+        ("new", replying(b"same", "201 Created")),
+        ("new", replying(b"same", "200 OK", "Content-Type: text/csv")),
+    ],
+)
+async def test_what_one_side_changed_goes_to_a_comparer(
+    proxy: Proxy, end: ComparerEnd, side: str, changed: Handler
+) -> None:
+    proxy.legacy.handler, proxy.new.handler = replying(b"legacy"), replying(b"same")
+    await proxy.serve(route("/*", "shadow-read", compare=ASKING))
+    await ask(proxy)
+    suspect = await end.suspect()
+    (proxy.legacy if side == "legacy" else proxy.new).handler = changed
+    proxy.worker.send(AskAgain(suspect.id, new_too=True))
+    again = await end.suspect(kind="again")
+    assert again.id == suspect.id
+    assert proxy.worker.same_again == []
 
 
 async def test_a_request_is_asked_again_once(proxy: Proxy, end: ComparerEnd) -> None:

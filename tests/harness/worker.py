@@ -31,6 +31,7 @@ from proxy.core.messages import (
     Observation,
     Quiet,
     Report,
+    SameAgain,
     States,
     ToWorker,
 )
@@ -122,6 +123,7 @@ class Worker:
         self.quiet: list[Quiet] = []
         self.missing: list[Missing] = []
         self.not_asked: list[NotAsked] = []
+        self.same_again: list[SameAgain] = []
         self.hellos: list[Hello] = []
         self.byes: list[Bye] = []
         self.answer_missing = True
@@ -371,6 +373,8 @@ class Worker:
                     self._grant(message)
             case NotAsked():
                 self.not_asked.append(message)
+            case SameAgain():
+                self.same_again.append(message)
             case Report():
                 self.reports += 1
                 self.totals.add(message)
@@ -424,6 +428,7 @@ class Worker:
         self.quiet = []
         self.missing = []
         self.not_asked = []
+        self.same_again = []
         self.byes = []
         self.answer_missing = True
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from proxy.core.divergences import DifferenceRecord, RecordedAnswer
-from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation
+from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation, SameAgain
 from proxy.core.model import Compare, Route, Shadow, Side
 from proxy.observe.assessing import ANSWER_S, REFUSED_S, Assessment, Assessor
 from proxy.observe.compared import Result, Results
@@ -95,6 +95,32 @@ def test_a_divergence_is_asked_again_and_counts_if_it_stays() -> None:
     assert (divergence.route, divergence.phase, divergence.target) == ("a", "shadow-read", "/a/1")
     assert [each.noise for each in divergence.differences] == [False]
     assert len(divergence.id) == 20
+
+
+def test_one_whose_second_answers_are_the_first_ones_counts_at_once() -> None:
+    bench = Bench()
+    bench.take(result(1))
+    bench.assessor.same_again(SameAgain(0, 1, new_too=True))
+    assert bench.results == ["divergent"]
+    # And what comes behind it is late, as is one of nobody.
+    bench.assessor.same_again(SameAgain(0, 1, new_too=True))
+    bench.assessor.same_again(SameAgain(0, 2, new_too=True))
+    bench.take(result(1, kind="again", paths=()))
+    assert bench.results == ["divergent"]
+    noise = bench.assessor.noise("a")
+    assert noise is not None
+    [known] = noise.summary()
+    assert (known.verdict, known.samples, known.counted, known.share) == ("divergent", 1, 1, 0.0)
+
+
+def test_legacy_alone_that_says_the_same_does_not_confirm_new() -> None:
+    """As with a second answer of legacy that a comparer found equal."""
+    one, other = Bench(), Bench()
+    for bench in (one, other):
+        bench.take(result(1))
+    one.assessor.same_again(SameAgain(0, 1, new_too=False))
+    other.take(result(1, "equal", kind="again", paths=None))
+    assert one.results == other.results
 
 
 def test_one_that_vanished_or_that_legacy_makes_too_is_noise() -> None:
