@@ -43,6 +43,8 @@ _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _SHORTEST: Final = 6  # no shape is shorter, nor a name with a value
+_LONGEST_KEPT: Final = 64  # characters
+_MOST_KEPT: Final = 4096
 
 
 class Hider:
@@ -54,12 +56,20 @@ class Hider:
     def __init__(self, key: bytes, names: Collection[str] = ()) -> None:
         self._key = key[:64]
         self._names = frozenset(names)
+        self._texts: dict[str, str] = {}  # short texts, and how they may be shown
 
     def text(self, text: str) -> str:
         """Any text, the secrets in it replaced."""
         if len(text) < _SHORTEST:
             return text
-        return self._replaced(text, self._spans(text))
+        if len(text) > _LONGEST_KEPT:
+            return self._replaced(text, self._spans(text))
+        # Names stand in every item of a list, and so do many values.
+        if (shown := self._texts.get(text)) is None:
+            if len(self._texts) >= _MOST_KEPT:
+                self._texts.clear()
+            shown = self._texts[text] = self._replaced(text, self._spans(text))
+        return shown
 
     def lines(self, text: str, wanted: Collection[str]) -> dict[str, str]:
         """Of the wanted lines of a text those that have secrets in them, as they may be shown.

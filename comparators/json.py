@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -26,16 +27,16 @@ MAX_DEPTH: Final = 100_000
 MAX_CONTAINERS: Final = 500_000
 MAX_VALUES: Final = 2_000_000
 TOO_MUCH: Final = "more values than are looked at"
+MAX_SHARED_BYTES: Final = 1 << 20  # of a body whose values are kept for the next who asks
 
 # What a float may not hold as it is written: many digits, or an exponent. First what is quickly
-# found anywhere, then whether it stands where a number does.
-_DIGITS: Final = bytes(48 if byte in b"0123456789." else 32 for byte in range(256))
-_MANY_DIGITS: Final = b"0" * 16
-_MAY_BE_EXPONENT = re.compile(rb"[0-9][eE][-+0-9]")
-_LONG_NUMBER = re.compile(rb"(?:^|[:,\[])[ \t\n\r]*-?[0-9](?:[0-9.]{15}|[0-9.]*[eE][-+0-9])")
-_KEY_END = re.compile(rb'"[ \t\n\r]*:')
-_BY_NUMBER: Final = (b"u0022", b"u003a", b"u003A")  # a quote, a colon
-_SPACES_BEHIND_QUOTES: Final = (b'" ', b'"\n', b'"\t', b'"\r')
+# found anywhere, then whether it stands where a number does: digits are zeros by then, signs one
+# sign, and what a number may stand behind is a comma.
+_OF_NUMBERS: Final = bytes.maketrans(b"0123456789.eE+-:[", b"00000000000ee--,,")
+_SUSPECT: Final = (b"0" * 16, b"0e0", b"0e-")
+_LONG_NUMBER = re.compile(rb",[ \t\n\r]*-?0(?:0{15}|0*e[-0])")
+_SPACES: Final = b" \t\n\r"
+_BY_NUMBER: Final = (b"u0022", b"u003a", b"u003A", b"u0020")  # a quote, a colon, a blank
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING_END = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(
@@ -87,7 +88,7 @@ def load_json(body: bytes) -> Json | NotJson:
     """The value of a body; numbers that a float cannot hold are int or Decimal.
 
     It may begin with one byte order mark. Of a key that stands more than once in an object, the
-    last value.
+    last value. Others may have the same value: leave it as it is.
     """
     if has_too_much(body):
         return NotJson(TOO_MUCH)
@@ -111,38 +112,49 @@ def has_too_much(body: bytes) -> bool:
 
 
 def _load(data: bytes) -> Json | NotJson:
-    if not _may_be_inexact(data):
-        try:
-            value = orjson.loads(data)
-        except ValueError:
-            return _load_exactly(data)
-        if not _may_repeat_keys(data, value):
-            return Json(value)
-    return _load_exactly(data)
+    quickly = _load_shared if len(data) <= MAX_SHARED_BYTES else _load_quickly
+    return quickly(data) or _load_exactly(data)
+
+
+def _load_quickly(data: bytes) -> Json | None:
+    """None where that may lose something, or the body cannot be read."""
+    if _may_be_inexact(data):
+        return None
+    try:
+        value = orjson.loads(data)
+    except ValueError:
+        return None
+    return None if _may_repeat_keys(data, value) else Json(value)
+
+
+# Two bodies are compared, and then read again for what differs to be shown. Whoever gets a value
+# with repeated keys makes it one without them, so of those each gets its own.
+_load_shared = lru_cache(maxsize=2)(_load_quickly)
 
 
 def _may_be_inexact(data: bytes) -> bool:
     """Whether a number is written so that a float may not hold it."""
-    suspect = _MANY_DIGITS in data.translate(_DIGITS) or _MAY_BE_EXPONENT.search(data)
-    return bool(suspect) and _LONG_NUMBER.search(data) is not None
+    alike = b"," + data.translate(_OF_NUMBERS)
+    return any(each in alike for each in _SUSPECT) and _LONG_NUMBER.search(alike) is not None
 
 
 def _may_repeat_keys(data: bytes, value: Any) -> bool:
     """Whether keys can have been lost: written again, a value has as many of them as it had.
 
-    A key ends with a quote and a colon; inside a string that is `\\":` both times, unless one of
-    the two is escaped by its number.
+    A key ends with a quote and a colon, spaces left out; inside a string that is `\\":` both times,
+    unless one of these is escaped by its number.
     """
-    if any(each in data for each in _BY_NUMBER):
+    if b"u00" in data and any(each in data for each in _BY_NUMBER):
         return True
-    if any(each in data for each in _SPACES_BEHIND_QUOTES):
-        ends = len(_KEY_END.findall(data))
-    else:
-        ends = data.count(b'":')
     try:
-        return ends != orjson.dumps(value).count(b'":')
+        written = orjson.dumps(value)
     except orjson.JSONEncodeError:
         return True  # orjson reads what nests four times as deep as what it writes
+    return _key_ends(data) != _key_ends(written)
+
+
+def _key_ends(data: bytes) -> int:
+    return data.translate(None, _SPACES).count(b'":')
 
 
 def _load_exactly(data: bytes) -> Json | NotJson:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from comparators.hiding import folded
 from comparators.numbers import is_number, is_piece
@@ -17,6 +17,7 @@ from comparators.secrets import is_secret_name
 
 # Attributes and keys that name what is beside them.
 NAMING: Final = frozenset(("name", "id", "key", "type", "property", "autocomplete", "http-equiv"))
+_MARKED: Final = tuple(f"@{name}" for name in sorted(NAMING))
 # Of JSON, folded: those that name nothing else, and so whatever is beside them under such a key.
 _SURE: Final = frozenset(
     ("name", "key", "field", "label", "k", "header", "parameter", "param", "variable", "property")
@@ -63,9 +64,10 @@ _LONGEST: Final = 40  # characters of such a key
 _LONGEST_HINT: Final = 200
 
 
-def names_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:
+def names_a_secret(attributes: Mapping[str, object], mark: Literal["", "@"] = "") -> bool:
     """Whether an element's own attributes say that what is in it is a secret."""
-    return any(_is_secret(attributes.get(mark + naming)) for naming in NAMING)
+    names = _MARKED if mark else NAMING
+    return any(name in attributes and _is_secret(attributes[name]) for name in names)
 
 
 def hints_at_a_secret(attributes: Mapping[str, object], mark: str = "") -> bool:

@@ -38,6 +38,9 @@ FOUND = [
     ('[{"a":1,"a":1},5]', '[{"a":1}]', [("$[1]", "missing"), ("$[0].a", DUPLICATE)]),
     # A quote or a colon that is written by its number, where one counts quotes and colons.
     (r'{"a":1,"a":2,"s":"\u0022:"}', r'{"a":2,"s":"\u0022:"}', [("$.a", DUPLICATE)]),
+    (r'{"a":1,"a":2,"s":"\"\u0020:"}', r'{"a":2,"s":"\"\u0020:"}', [("$.a", DUPLICATE)]),
+    (r'{"a":1,"a":2,"s":"\" :"}', r'{"a":2,"s":"\" :"}', [("$.a", DUPLICATE)]),
+    ('{"a" \n:1,"a"\t : 2}', '{"a" :2}', [("$.a", DUPLICATE)]),
     (r'{"a":1,"a":2,"s":"\"\u003a"}', r'{"a":2,"s":"\"\u003a"}', [("$.a", DUPLICATE)]),
     (r'{"a":1,"a":2,"s":"\"\u003A"}', r'{"a":2,"s":"\"\u003A"}', [("$.a", DUPLICATE)]),
 ]  # fmt: skip
