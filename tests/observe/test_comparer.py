@@ -1,8 +1,11 @@
 """A comparer as a process: what it says of pairs, what it survives, and what it never lets out."""
 
+import asyncio
 import gzip
 import json
+import os
 import signal
+import sys
 import textwrap
 from pathlib import Path
 
@@ -288,3 +291,41 @@ async def test_what_finds_the_nearest_items_fills_no_log(
         comparer.send(1, suspect(1, items(1), items(5)))
         assert (await comparer.result()).outcome == "divergent"
     assert "DeepDiff" not in capfd.readouterr().err
+
+
+# Uses six milliseconds of each ten.
+SHARING = """
+import time
+while True:
+    until = time.perf_counter() + 0.006
+    while time.perf_counter() < until:
+        pass
+    time.sleep(0.004)
+"""
+
+
+async def test_it_rests_where_others_want_its_processor_and_more_waits(tmp_path: Path) -> None:
+    items = [{"id": number, "name": f"item {number}"} for number in range(300)]
+    legacy, new = (answer(json.dumps([*items, side]).encode()) for side in ("legacy", "new"))
+    async with Comparer(tmp_path, {"a": Compare()}) as comparer:
+        await comparer.connect()
+        comparer.send(1, suspect(0, legacy, new))
+        await comparer.changes.until(lambda: comparer.judged == [1])
+        assert comparer.process is not None
+        other = await asyncio.create_subprocess_exec(sys.executable, "-c", SHARING)
+        try:
+            for pid in (comparer.process.pid, other.pid):
+                os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
+            before = pauses(comparer.process.pid)
+            comparer.send(2, *(suspect(number, legacy, new) for number in range(1, 61)))
+            await comparer.changes.until(lambda: comparer.judged == [1, 2])
+            assert pauses(comparer.process.pid) - before >= 5
+        finally:
+            other.kill()
+            await other.wait()
+
+
+def pauses(pid: int) -> int:
+    """How often a process has given up the processor by itself."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
