@@ -43,12 +43,12 @@ READ_BYTES = 256 << 10
 MAX_KEPT_RESULTS = 5000
 MAX_HELD_BYTES = 64 << 20  # of suspects that wait here: what more there is waits in the sockets
 SLICE_S = 0.01  # of comparing, before the sockets are looked at again
-# Times as long as it was kept waiting. Of a processor that others use to 70 % it takes some 5 % then,
-# and the p99 of a route whose large answers all diverge is that of one that is not compared; with
-# all that is left, 1.3 to 1.5 times that (benchmarks, `comparing`).
-RESTS = 7.0
+# Times as long as it was kept waiting. Of a processor that others use to 70 % it takes some 4 %
+# then, and the p99 of a route whose large answers all diverge is that of one that is not compared;
+# with all that is left, 1.3 to 1.5 times that (benchmarks, `comparing`).
+RESTS = 10.0
 SHORTEST_REST_S = 0.001
-LONGEST_REST_S = 0.25
+LONGEST_REST_S = 0.5
 MAX_MEMORY_BYTES = 2 << 30
 NICENESS = 19
 BEAT_EVERY_S = 0.5
