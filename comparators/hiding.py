@@ -43,8 +43,7 @@ _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _SHORTEST: Final = 6  # no shape is shorter, nor a name with a value
-_LONGEST_KEPT: Final = 64  # characters
-_MOST_KEPT: Final = 4096
+_LONGEST_KEPT: Final = 64  # characters of a text that is kept with what is shown of it
 
 
 class Hider:
@@ -56,7 +55,6 @@ class Hider:
     def __init__(self, key: bytes, names: Collection[str] = ()) -> None:
         self._key = key[:64]
         self._names = frozenset(names)
-        self._texts: dict[str, str] = {}  # short texts, and how they may be shown
 
     def text(self, text: str) -> str:
         """Any text, the secrets in it replaced."""
@@ -64,12 +62,7 @@ class Hider:
             return text
         if len(text) > _LONGEST_KEPT:
             return self._replaced(text, self._spans(text))
-        # Names stand in every item of a list, and so do many values.
-        if (shown := self._texts.get(text)) is None:
-            if len(self._texts) >= _MOST_KEPT:
-                self._texts.clear()
-            shown = self._texts[text] = self._replaced(text, self._spans(text))
-        return shown
+        return _hidden_in(self, text)
 
     def lines(self, text: str, wanted: Collection[str]) -> dict[str, str]:
         """Of the wanted lines of a text those that have secrets in them, as they may be shown.
@@ -213,6 +206,12 @@ class Hider:
         """Six digits that are the same for places that differ in numbers alone."""
         general = _NUMBER.sub("*", text).encode("utf-8", "replace")
         return blake2b(general, key=self._key, digest_size=3).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _hidden_in(hider: Hider, text: str) -> str:
+    """Names stand in each item of a list, and so do many values. One memory for all hiders."""
+    return hider._replaced(text, hider._spans(text))
 
 
 def showable(text: str) -> str:

@@ -19,7 +19,7 @@ from proxy.edge.wheel import Wheel
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Backend, Call, flooding, plain, replying
 from tests.harness.snapshots import phase, route, snapshot
-from tests.harness.waiting import soon
+from tests.harness.waiting import soon, stays
 from tests.harness.worker import Worker
 
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -93,9 +93,7 @@ async def test_pipelined_answers_wait_for_their_reader(proxy: Proxy) -> None:
             assert proxy.worker.rss_mib() - before < 32
         assert (await client.head()).status == 200
         await client.exactly(8 << 20)
-        for _ in range(20):
-            await asyncio.sleep(0.02)
-            assert proxy.worker.rss_mib() - before < 32
+        await stays(lambda: proxy.worker.rss_mib() - before < 32, "memory")
     assert len(proxy.legacy.calls) == 201
 
 
@@ -132,9 +130,7 @@ async def test_a_client_that_fell_behind_before_the_answer_began_is_waited_for(
         await proxy.legacy.called(2)
         go.set()
         await client.head()
-        for _ in range(20):
-            await asyncio.sleep(0.02)
-            assert proxy.worker.rss_mib() - before < 32
+        await stays(lambda: proxy.worker.rss_mib() - before < 32, "memory")
 
 
 @pytest.mark.parametrize("how", ["close", "half-closed", "HTTP/1.0"])
@@ -185,9 +181,7 @@ async def test_an_upload_waits_while_there_is_no_connection_to_send_it_on(proxy:
         await proxy.legacy.called()
         client.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (32 << 20))
         client.write(b"u" * (32 << 20))
-        for _ in range(20):
-            await asyncio.sleep(0.02)
-            assert proxy.worker.rss_mib() - before < 16
+        await stays(lambda: proxy.worker.rss_mib() - before < 16, "memory")
         go.set()
         assert (await client.response()).body == b"all"
 

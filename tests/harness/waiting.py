@@ -51,6 +51,14 @@ async def eventually(
         await asyncio.sleep(0.01)
 
 
+async def stays(predicate: Callable[[], object], what: str = "", for_s: float = 0.4) -> None:
+    """Poll a condition that has to hold all the time."""
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        assert predicate(), f"did not stay for {for_s} s: {what or predicate}"
+        await asyncio.sleep(0.02)
+
+
 async def asked_until(
     ask: Callable[[], Awaitable[T]],
     enough: Callable[[T], object],
