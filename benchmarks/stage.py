@@ -94,7 +94,9 @@ class Stage:
         (documents / "16k.json").write_bytes(json_document(16 << 10))
         (documents / "64k.json").write_bytes(json_document(64 << 10))
         for name in ("legacy", "new"):
-            (documents / f"160k-{name}.json").write_bytes(differing_document(160 << 10, name))
+            for number in range(16):
+                large = differing_document(160 << 10, name, number)
+                (documents / f"160k-{name}-{number:x}.json").write_bytes(large)
         small = json_document(SMALL_BYTES).decode()
         # Twenty headers in all, with the ten that every answer has.
         headers = ['add_header X-Response-Id "$request_id" always;']
@@ -251,15 +253,18 @@ def answers(port: int, target: str) -> bool:
         return False
 
 
-def differing_document(size: int, side: str) -> bytes:
-    """A JSON list of orders of about that size: a timestamp an item and one price differ."""
-    moment = "2026-01-01T00:00:00.123456Z" if side == "legacy" else "2026-01-01T00:00:00.654321Z"
+def differing_document(size: int, side: str, number: int = 0) -> bytes:
+    """A JSON list of orders of about that size: a timestamp an item and one price differ.
+
+    Those of another `number` have other names and times.
+    """
+    moment = f"2026-01-01T00:00:{number:02}.{'123456' if side == 'legacy' else '654321'}Z"
     items: list[dict[str, object]] = []
     length = 0
     while length < size:
         price = 20.01 if side == "new" and len(items) == 7 else 19.99
-        number = len(items)
-        item = {"id": 1000 + number, "name": f"item {number}", "price": price, "at": moment}
+        order = 10_000 * (number + 1) + len(items)
+        item = {"id": order, "name": f"item {order}", "price": price, "at": moment}
         length += len(json.dumps(item))
         items.append(item)
     return json.dumps({"items": items}).encode()
