@@ -88,7 +88,7 @@ def load_json(body: bytes) -> Json | NotJson:
     """The value of a body; numbers that a float cannot hold are int or Decimal.
 
     It may begin with one byte order mark. Of a key that stands more than once in an object, the
-    last value. Others may have the same value: leave it as it is.
+    last value. It may be shared with whoever reads the same body next: do not change it.
     """
     if has_too_much(body):
         return NotJson(TOO_MUCH)
@@ -112,8 +112,9 @@ def has_too_much(body: bytes) -> bool:
 
 
 def _load(data: bytes) -> Json | NotJson:
-    quickly = _load_shared if len(data) <= MAX_SHARED_BYTES else _load_quickly
-    return quickly(data) or _load_exactly(data)
+    is_shared = len(data) <= MAX_SHARED_BYTES
+    loaded = _load_shared(bytes(data)) if is_shared else _load_quickly(data)
+    return loaded or _load_exactly(data)
 
 
 def _load_quickly(data: bytes) -> Json | None:

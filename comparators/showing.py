@@ -68,7 +68,8 @@ class Bodies:
         self._leaves = [leaf for answer in answers for leaf in _leaves(answer, ())]
         self._trees: dict[int, tuple[str, Any]] = {}
         # What they call secrets, by the identity of what says so: many places have it around them.
-        self._named: dict[int, Collection[object]] = {}
+        # The same list may stand in two of them, in one as an item of another list.
+        self._named: dict[tuple[int, bool], Collection[object]] = {}
 
     def texts(self) -> Iterator[str]:
         """Each of them as a text."""
@@ -95,9 +96,10 @@ class Bodies:
         for step in steps:
             if step in of_row:
                 return True
-            if id(tree) not in self._named:
-                self._named[id(tree)] = named_in(tree, is_inner)
-            if step in self._named[id(tree)]:
+            key = id(tree), is_inner
+            if key not in self._named:
+                self._named[key] = named_in(tree, is_inner)
+            if step in self._named[key]:
                 return True
             is_inner = isinstance(tree, list)
             if isinstance(tree, dict):

@@ -128,6 +128,21 @@ def test_a_line_of_one_part_is_no_column_of_another() -> None:
     assert "x,hunter29" in shown
 
 
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_a_pair_that_stands_in_two_parts_is_looked_at_in_each(names: str) -> None:
+    """Alone it is a list of two texts; as a line, so an item of a list, a name and its value."""
+    kinds = {"a": JSON, "b": NDJSON}
+
+    def parts(value: str) -> str:
+        pair = f'["password","{value}"]'
+        first, second = (part(name, pair, kinds[name]) for name in names)
+        return first.removesuffix("--b--\r\n") + second
+
+    shown, _ = told(answer(PARTS, parts("hunter2")), answer(PARTS, parts("hunter3")), Rules())
+    assert "$.part.b[0][1]" in shown
+    assert shown.count('"hunter2"') == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [
