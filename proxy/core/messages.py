@@ -158,11 +158,15 @@ def size_of(suspect: Suspect) -> int:
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch"):
-    """Suspects for a comparer, answered by Judged with the same number."""
+    """Suspects for a comparer, answered by Judged with the same number.
+
+    `shed`: pairs that were not sent, since comparers are behind, since the batch before.
+    """
 
     slot: int
     number: int
     suspects: list[Suspect]
+    shed: int = 0
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):

@@ -25,7 +25,8 @@ MAX_QUEUED_BYTES: Final = 32 << 20
 MAX_QUEUED: Final = 4096
 # A route that has this much waiting need not keep its next bodies: they would only be shed.
 FULL_BYTES: Final = 4 << 20
-FULL_S: Final = 30.0  # or so much work for each comparer; a burst is less than that
+FULL_S: Final = 5.0  # or so much work for each comparer: a read can be asked again for TICKET_S
+LATE_S: Final = 8.0  # what waited that long all the same is not sent: nothing would come of it
 BATCH_BYTES: Final = 128 << 10  # or one larger suspect: the loop stands still while it is written
 BATCH_SUSPECTS: Final = 8  # what one has to say is as long a burst of work elsewhere
 BATCH_S: Final = 0.05  # what takes longer is slow, and sent by itself; what is unknown is as long
@@ -48,6 +49,7 @@ class Parcel(NamedTuple):
     tally: Tally
     suspect: Suspect
     size: int
+    since: float  # in the loop's time
 
 
 class Shipment(NamedTuple):
@@ -61,8 +63,15 @@ class Shipment(NamedTuple):
 class Shipper:
     """The queues and the lanes of one worker."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, paths: Sequence[str]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slot: int,
+        paths: Sequence[str],
+        late_s: float = LATE_S,
+    ) -> None:
         self._loop = loop
+        self._late_s = late_s
         self._queues: dict[Tally, deque[Parcel]] = {}
         self._bytes: dict[Tally, int] = {}
         self._known: dict[Tally, float] = {}  # seconds that a suspect of a route takes
@@ -70,15 +79,16 @@ class Shipper:
         self._slow: Turns[Tally] = Turns()
         self._queued = 0
         self._queued_bytes = 0
+        self._shed_lately = 0  # since the last batch
         self._timer: asyncio.TimerHandle | None = None
         self.lanes = [Lane(self, slot, path) for path in paths]
 
     def put(self, tally: Tally, suspect: Suspect) -> None:
         """Send this to a comparer; what there is no room for is shed and counted."""
         size = size_of(suspect)
-        parcel = Parcel(tally, suspect, size)
+        parcel = Parcel(tally, suspect, size, self._loop.time())
         if suspect.kind != "again" and self._waits_long(tally):
-            _count([parcel], SHED)
+            self._give_up(parcel)
             return
         queue = self._queues.get(tally)
         if queue is None:
@@ -98,8 +108,10 @@ class Shipper:
             self._timer = self._loop.call_later(GATHER_S, self.pump)
 
     def is_full(self, tally: Tally) -> bool:
-        """Whether this route has as much waiting as is of use."""
-        return self._bytes.get(tally, 0) >= FULL_BYTES or self._waits_long(tally)
+        """Whether this route has as much waiting as is of use; the next pair is shed then."""
+        is_full = self._bytes.get(tally, 0) >= FULL_BYTES or self._waits_long(tally)
+        self._shed_lately += is_full
+        return is_full
 
     def pump(self) -> None:
         """Give what waits to the lanes that have room."""
@@ -159,6 +171,7 @@ class Shipper:
             tally = turns.take()
             if tally is None:
                 break
+            self._drop_late(tally)
             queue = self._queues.get(tally)
             if queue is None:
                 continue  # what it had was shed
@@ -184,7 +197,24 @@ class Shipper:
         tally = max(self._bytes, key=self._bytes.__getitem__)
         parcel = self._queues[tally].pop()
         self._forget(tally, parcel.size)
+        self._give_up(parcel)
+
+    def _drop_late(self, tally: Tally) -> None:
+        """Give up those that nobody could ask again any more."""
+        since = self._loop.time() - self._late_s
+        while (queue := self._queues.get(tally)) and queue[0].since < since:
+            parcel = queue.popleft()
+            self._forget(tally, parcel.size)
+            self._give_up(parcel)
+
+    def _give_up(self, parcel: Parcel) -> None:
+        self._shed_lately += 1
         _count([parcel], SHED)
+
+    def shed_lately(self) -> int:
+        """How many were given up since this was last asked."""
+        shed, self._shed_lately = self._shed_lately, 0
+        return shed
 
     def _forget(self, tally: Tally, size: int) -> None:
         self._queued -= 1
@@ -241,7 +271,7 @@ class Lane(asyncio.Protocol):
         assert self._transport is not None
         suspects = [each.suspect for each in shipment.parcels]
         try:
-            framed = frame(Batch(self._slot, self._number, suspects))
+            framed = frame(Batch(self._slot, self._number, suspects, self._shipper.shed_lately()))
         except LinkError:
             # Longer than the link carries: only a `max_body` of tens of MiB gets there.
             _count(shipment.parcels, "body_too_large")

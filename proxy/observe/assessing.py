@@ -48,6 +48,7 @@ class _Waiting(msgspec.Struct, frozen=True):
 
     result: Result
     until: float
+    digest: str  # of its route, as it was compared
 
 
 class _Route:
@@ -173,6 +174,9 @@ class Assessor:
         each = self._routes.get(waiting.result.observation.route) if waiting else None
         if waiting is None or each is None:
             return
+        if waiting.digest != each.route.digest:
+            self._decide_without(waiting.result, "the rules have changed")
+            return
         places = _places(waiting.result)
         judgement = each.noise.asked(places, (), places if message.new_too else None)
         self._conclude(waiting.result, judgement, may_ask=True)
@@ -226,7 +230,8 @@ class Assessor:
         if judgement.verdict is Verdict.ASK:
             asked = AskAgain(result.id, judgement.new_too)
             if self._ask(result.slot, asked):
-                self._waiting[result.id] = _Waiting(result, now + ANSWER_S)
+                digest = each.route.digest
+                self._waiting[result.id] = _Waiting(result, now + ANSWER_S, digest)
                 each.waiting += 1
                 return
             judgement = each.noise.gave_up(_places(result))

@@ -11,9 +11,10 @@ process in which bodies are taken apart, and it is expendable:
 3. A comparison has COMPARISON_S, by SIGALRM: what takes longer is the comparator's failure.
 4. Until it has rules it reads nothing; workers then shed, counted.
 5. Results that no controller takes are kept up to a bound, then dropped and counted by route.
-6. Where it has more to do than it can, and has to wait for the processor, it takes a part of what
-   is left of it and not all: it rests for a multiple of the time it waited. Who answers clients
-   there would pay, with cold caches and a change of process before each request.
+6. Where it can do next to nothing of what there is to do, and has to wait for the processor, it
+   takes a part of what is left of it and not all: it rests for a multiple of the time it waited.
+   Who answers clients there would pay, with cold caches and a change of process before each
+   request, for a few comparisons more among thousands that are shed.
 """
 
 import argparse
@@ -47,6 +48,8 @@ SLICE_S = 0.01  # of comparing, before the sockets are looked at again
 # then, and the p99 of a route whose large answers all diverge is that of one that is not compared;
 # with all that is left, 1.3 to 1.5 times that (benchmarks, `comparing`).
 RESTS = 10.0
+RESTS_ABOVE = 0.95  # of what there was to compare lately was shed
+LATELY_S = 1.0
 SHORTEST_REST_S = 0.001
 LONGEST_REST_S = 0.5
 MAX_MEMORY_BYTES = 2 << 30
@@ -116,6 +119,8 @@ class Comparer:
         self._busy_s = 0.0
         self._records = Allowance(RECORDS_A_SECOND, MAX_SAVED_RECORDS)
         self._waited = Waited()
+        self._asked = self._shed = 0.0  # pairs of late, halved every LATELY_S
+        self._halved_at = 0.0
         self.is_told_to_stop = False
 
     def run(self) -> None:
@@ -146,10 +151,10 @@ class Comparer:
             self._rest(RESTS * (self._waited.seconds() - waited))
 
     def _rest(self, seconds: float) -> None:
-        """If more waits: who would wait for something to do anyway need not rest."""
+        """If nearly all there is to do is shed: who keeps up, or nearly, does not rest."""
         if seconds < SHORTEST_REST_S or self.is_told_to_stop:
             return
-        if self._waiting or self._selector.select(0):
+        if self._shed > RESTS_ABOVE * self._asked:
             time.sleep(min(seconds, LONGEST_REST_S))
 
     def _beat(self) -> None:
@@ -260,6 +265,11 @@ class Comparer:
 
     def _put(self, job: _Job) -> None:
         self._held_bytes += job.size
+        if (now := time.monotonic()) - self._halved_at >= LATELY_S:
+            self._halved_at = now
+            self._asked, self._shed = self._asked / 2, self._shed / 2
+        self._asked += job.left + job.batch.shed
+        self._shed += job.batch.shed
         for at, suspect in enumerate(job.batch.suspects):
             route = suspect.observation.route
             self._waiting.setdefault(route, deque()).append((job, at))

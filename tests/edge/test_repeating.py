@@ -134,6 +134,24 @@ async def test_what_one_side_changed_goes_to_a_comparer(
     assert proxy.worker.same_again == []
 
 
+@pytest.mark.parametrize(("with_", "is_same"), [("auto", True), ("mine:compare", False)])
+async def test_a_comparator_of_the_users_own_sees_all_headers(
+    proxy: Proxy, end: ComparerEnd, with_: str, is_same: bool
+) -> None:
+    proxy.legacy.handler = replying(b"legacy", "200 OK", "X-Nonce: 1")
+    proxy.new.handler = replying(b"new")
+    compare = Compare(noise=0.0, recheck=True, with_=with_)
+    await proxy.serve(route("/*", "shadow-read", compare=compare))
+    await ask(proxy)
+    suspect = await end.suspect()
+    proxy.legacy.handler = replying(b"legacy", "200 OK", "X-Nonce: 2")
+    proxy.worker.send(AskAgain(suspect.id, new_too=False))
+    if is_same:
+        await proxy.worker.changes.until(lambda: proxy.worker.same_again, "SameAgain")
+    else:
+        assert (await end.suspect(kind="again")).id == suspect.id
+
+
 async def test_a_request_is_asked_again_once(proxy: Proxy, end: ComparerEnd) -> None:
     await proxy.serve(route("/*", "shadow-read", compare=ASKING))
     await ask(proxy)

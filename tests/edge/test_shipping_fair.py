@@ -13,10 +13,11 @@ import pytest
 import pytest_asyncio
 
 from proxy.core.messages import Suspect
-from proxy.edge.shipping import BATCH_S, FULL_S, KNOWN_BY, Shipper
+from proxy.edge.shipping import BATCH_S, FULL_S, KNOWN_BY, LATE_S, Shipper
 from proxy.edge.tally import Tallies, Tally
 from tests.harness.comparer import answer, suspect
 from tests.harness.comparers import ComparerEnd, routes_of
+from tests.harness.waiting import eventually
 
 SLOW_S = 3.0
 TALLIES = Tallies()
@@ -32,8 +33,8 @@ async def end(tmp_path: Path) -> AsyncIterator[ComparerEnd]:
 class Routes:
     """A shipper, and the routes that put something into it."""
 
-    def __init__(self, path: Path) -> None:
-        self.shipper = Shipper(asyncio.get_running_loop(), 0, [str(path)])
+    def __init__(self, path: Path, late_s: float = LATE_S) -> None:
+        self.shipper = Shipper(asyncio.get_running_loop(), 0, [str(path)], late_s)
         self.tallies: dict[str, Tally] = {}
         self._lane: asyncio.Task[None] | None = None
         self._number = 0
@@ -183,3 +184,37 @@ async def test_each_is_judged_or_counted_whatever_they_take(
 
 def shed(routes: Routes) -> int:
     return sum(tally.skipped.get("comparer_busy", 0) for tally in routes.tallies.values())
+
+
+async def test_what_waited_too_long_to_be_asked_again_is_not_sent(end: ComparerEnd) -> None:
+    routes = Routes(end.path, late_s=0.2)
+    for _ in range(3):
+        routes.put("a")
+    routes.put("a", kind="again")
+    began = asyncio.get_running_loop().time()
+    await eventually(lambda: asyncio.get_running_loop().time() > began + 0.25)
+    fresh = routes.put("a")
+    routes.connect()
+    try:
+        assert (await end.suspect()).id == fresh.id
+    finally:
+        await routes.close()
+    # A second answer is none of a pair of its own.
+    assert routes.tally("a").skipped == {"comparer_busy": 3}
+    assert [(len(each.suspects), each.shed) for each in end.batches] == [(1, 4)]
+
+
+async def test_a_batch_says_how_many_were_shed_before_it(end: ComparerEnd, routes: Routes) -> None:
+    await until_known(end, routes, "slow")
+    end.held = "slow"
+    while not routes.shipper.is_full(routes.tally("slow")):
+        routes.put("slow")
+    for _ in range(9):
+        assert routes.shipper.is_full(routes.tally("slow"))
+    for _ in range(5):
+        routes.put("slow")
+    before = len(end.batches)
+    end.held = ""
+    end.judge_all()
+    await end.changes.until(lambda: sum(each.shed for each in end.batches[before:]) > 0)
+    assert sum(each.shed for each in end.batches) == 15

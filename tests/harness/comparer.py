@@ -151,10 +151,10 @@ class Comparer:
         )
         self._reading = asyncio.create_task(self._read_judged(reader))
 
-    def send(self, number: int, *suspects: Suspect) -> None:
+    def send(self, number: int, *suspects: Suspect, shed: int = 0) -> None:
         """Send a batch."""
         assert self._worker is not None
-        self._worker.write(frame(Batch(0, number, list(suspects))))
+        self._worker.write(frame(Batch(0, number, list(suspects), shed)))
 
     def send_raw(self, data: bytes) -> None:
         assert self._worker is not None

@@ -2,7 +2,8 @@
 
 The kernel gives away its own range all the time, to listeners on port 0 and to each connection that
 is made: what was free there is soon taken, most of all beside other tests. So these lie below that
-range, each process of the tests has a stretch of its own, and none is given twice in it.
+range as Linux has it (32768 and more), up to four processes of the tests have a stretch each, and
+none is given a second time before the stretch is through.
 """
 
 import itertools

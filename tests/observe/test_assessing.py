@@ -113,6 +113,14 @@ def test_one_whose_second_answers_are_the_first_ones_counts_at_once() -> None:
     assert (known.verdict, known.samples, known.counted, known.share) == ("divergent", 1, 1, 0.0)
 
 
+def test_what_differed_by_other_rules_settles_nothing() -> None:
+    bench = Bench()
+    bench.take(result(1))
+    bench.assessor.retain({"a": a_route(digest="other")})
+    bench.assessor.same_again(SameAgain(0, 1, new_too=True))
+    assert bench.results == ["unverified"]
+
+
 def test_legacy_alone_that_says_the_same_does_not_confirm_new() -> None:
     """As with a second answer of legacy that a comparer found equal."""
     one, other = Bench(), Bench()
