@@ -50,6 +50,7 @@ SLICE_S = 0.01  # of comparing, before the sockets are looked at again
 RESTS = 10.0
 RESTS_ABOVE = 0.95  # of what there was to compare lately was shed
 LATELY_S = 1.0
+MOST_SHED = 50  # that count for each suspect
 SHORTEST_REST_S = 0.001
 LONGEST_REST_S = 0.5
 MAX_MEMORY_BYTES = 2 << 30
@@ -268,8 +269,10 @@ class Comparer:
         if (now := time.monotonic()) - self._halved_at >= LATELY_S:
             self._halved_at = now
             self._asked, self._shed = self._asked / 2, self._shed / 2
-        self._asked += job.left + job.batch.shed
-        self._shed += job.batch.shed
+        # Bounded, so that what was shed while no comparer was there is soon forgotten.
+        shed = min(job.batch.shed, MOST_SHED * job.left)
+        self._asked += job.left + shed
+        self._shed += shed
         for at, suspect in enumerate(job.batch.suspects):
             route = suspect.observation.route
             self._waiting.setdefault(route, deque()).append((job, at))

@@ -304,7 +304,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("shed", [10_000, 0])
+@pytest.mark.parametrize("shed", [1000, 0])
 async def test_it_rests_where_others_want_its_processor_and_nearly_all_is_shed(
     tmp_path: Path, shed: int
 ) -> None:
