@@ -23,7 +23,7 @@ class Literal(str):
 
 
 class Spelling:
-    """Writes a tree (objects are lists of pairs) in one of its many spellings."""
+    """Writes a tree in one of its many spellings. An object is a dict of its `pairs` alone."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
