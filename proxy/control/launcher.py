@@ -326,6 +326,7 @@ class Launcher:
             now = time.monotonic()
             if child.restart_at is None or child.restart_at > now:
                 continue
+            self._watchdog.forget_beats(child)
             try:
                 child.start(now)
             except OSError as error:

@@ -29,6 +29,11 @@ def write_beat(page: int, at: int) -> None:
     os.pwrite(page, _BEAT.pack(time.monotonic_ns()), at)
 
 
+def clear_beat(page: int, at: int) -> None:
+    """Take back what was said there, by one that has ended."""
+    os.pwrite(page, _BEAT.pack(0), at)
+
+
 def read_beat(page: int, at: int) -> int:
     """The last beat; 0 where there was none yet."""
     found = os.pread(page, _BEAT.size, at)

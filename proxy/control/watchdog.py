@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from proxy.control.children import Child
-from proxy.control.pulse import read_beat
+from proxy.control.pulse import clear_beat, read_beat
 
 LOOK_EVERY_S: Final = 1.0
 LONGEST_LOOK_S: Final = 2.0
@@ -47,7 +47,6 @@ class Watched:
     patience_s: float
     pid: int | None = None
     beat: int = 0
-    has_begun: bool = False
     silent_s: float = 0.0
     used_s: float = 0.0  # processor time at the last look
 
@@ -59,6 +58,12 @@ class Watchdog:
         self._page = page
         self._watched = watched
         self._looked_at = now
+
+    def forget_beats(self, child: Child) -> None:
+        """It is about to be started: what the one before said is not what this one says."""
+        for each in self._watched:
+            if each.child is child:
+                clear_beat(self._page, each.at)
 
     @property
     def next_look(self) -> float:
@@ -75,9 +80,7 @@ class Watchdog:
 
     def _look_at(self, watched: Watched, passed_s: float) -> Hung | None:
         pid, beat = watched.child.pid, read_beat(self._page, watched.at)
-        is_another = pid != watched.pid
-        if pid is None or is_another or beat != watched.beat:
-            watched.has_begun = not is_another and beat != watched.beat
+        if pid is None or pid != watched.pid or beat != watched.beat:
             watched.pid, watched.beat = pid, beat
             watched.silent_s = 0.0
             if pid is not None:
@@ -91,7 +94,7 @@ class Watchdog:
             had_s = 0.0
         watched.used_s = used_s
         watched.silent_s += had_s
-        if watched.silent_s < (watched.patience_s if watched.has_begun else START_S):
+        if watched.silent_s < (watched.patience_s if beat else START_S):
             return None
         silent_s, watched.silent_s = watched.silent_s, 0.0
         return Hung(watched.child, silent_s)

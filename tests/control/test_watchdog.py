@@ -35,8 +35,9 @@ class Kennel:
         arguments = [str(self.page), str(AT), kind]
         child = Child(f"worker {kind}", "tests.harness.beating", arguments, [self.page])
         self._children.append(child)
-        child.start(0.0)
         self.watchdog = Watchdog(self.page, [Watched(child, AT, patience_s)], self.now)
+        self.watchdog.forget_beats(child)
+        child.start(0.0)
         return child
 
     def look(self, after_s: float = 1.0) -> list[float]:
@@ -58,6 +59,12 @@ class Kennel:
         await self.beats()
         await stopped(child)
         assert self.look() == []
+
+    async def end_of(self, child: Child) -> None:
+        assert child.pid is not None
+        child.send(signal.SIGKILL)
+        _, status = await asyncio.to_thread(os.waitpid, child.pid, 0)
+        child.ended(status, 0.0)
 
     def end(self) -> None:
         for child in self._children:
@@ -160,6 +167,30 @@ async def test_who_spins_is_hung_once_it_has_had_its_time(kennel: Kennel) -> Non
     kennel.look()
     await until_it_has_used(child, 1.1)
     assert kennel.look(after_s=2.0)
+
+
+async def test_who_has_begun_before_the_first_look_has_no_more_than_its_patience(
+    kennel: Kennel,
+) -> None:
+    child = kennel.begin("turns")
+    await kennel.stop(child)
+    looks = [bool(kennel.look()) for _ in range(int(PATIENCE_S))]
+    assert looks == [*[False] * (int(PATIENCE_S) - 1), True]
+
+
+async def test_what_the_one_before_said_is_not_a_beginning(kennel: Kennel) -> None:
+    child = kennel.begin("turns")
+    await kennel.beats()
+    await kennel.end_of(child)
+    assert read_beat(kennel.page, AT) != 0
+    kennel.watchdog.forget_beats(child)
+    child.start(0.0)
+    child.send(signal.SIGSTOP)  # before it has loaded what it is to run
+    await eventually(lambda: child.pid is not None and stat(child.pid)[0] == "T", "a stop")
+    assert read_beat(kennel.page, AT) == 0
+    kennel.look()
+    looks = [bool(kennel.look()) for _ in range(int(START_S))]
+    assert looks == [*[False] * (int(START_S) - 1), True]
 
 
 async def test_who_has_not_begun_gets_longer(kennel: Kennel) -> None:
