@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from proxy.control.turns import Turns, take
+
 FIRST_BACK_OFF_S = 0.1
 LONGEST_BACK_OFF_S = 5.0
 HEALTHY_AFTER_S = 10.0
@@ -31,6 +33,7 @@ class Child:
         arguments: Sequence[str],
         keep_fds: Sequence[int],
         environment: Mapping[str, str] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.name = name
         self.restart_at: float | None = 0.0  # None while it runs, or is to stay down
@@ -40,6 +43,7 @@ class Child:
         # What is installed, whatever stands in the working directory.
         self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._keep_fds = tuple(keep_fds)
+        self._turns = turns
         # What the operator has set goes before what we would set.
         self._environment = {**(environment or {}), **os.environ}
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +63,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             process_group=0,
             # Runs between fork and exec of a process without threads.
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=_prepared(os.getpid(), self._turns),
         )
         self._started_at = now
         self._killed_since = ""
@@ -117,12 +121,14 @@ def exit_reason(code: int, killed_since: str = "") -> str:
     return f"was killed by {name}{hint}"
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    def ask_for_the_signal() -> None:
+def _prepared(parent: int, turns: Turns | None) -> Callable[[], None]:
+    def prepare() -> None:
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
         # The launcher may have died before the kernel was asked.
         if os.getppid() != parent:
             os._exit(1)
+        if turns is not None:
+            take(turns)
 
-    return ask_for_the_signal
+    return prepare

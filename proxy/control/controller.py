@@ -44,7 +44,6 @@ from proxy.control.spool import NAME as SPOOL_NAME
 from proxy.control.spool import Spool
 from proxy.control.steering import Policy
 from proxy.control.stores import Stores, installation_key
-from proxy.control.turns import take_short_turns
 from proxy.control.view import ControllerView
 from proxy.control.world import (
     Decision,
@@ -427,7 +426,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one controller until it is told to stop. The launcher starts it."""
     options = arguments(argv)
     configure_logging("controller", options.log_format)
-    take_short_turns()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Controller(options).run())

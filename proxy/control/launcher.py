@@ -30,6 +30,7 @@ import structlog
 
 from proxy.config import Config, Finding, TcpAddress, load_bytes
 from proxy.config.source import UnreadableError, read_source
+from proxy.control import turns
 from proxy.control.children import LOUD_AFTER_FAILURES, Child
 from proxy.control.copies import FIRST
 from proxy.control.pulse import place, write_hung
@@ -200,6 +201,7 @@ class Launcher:
                 *(inside.link.fileno(0), inside.results.fileno(0), admin.fileno(0)),
                 *(self._ready_write, self._known, self._pulse),
             ],
+            turns=turns.OF_THE_CONTROLLER,
         )
         self._children = [self._controller, *self._workers, *self._comparers]
         watched = [
@@ -393,7 +395,8 @@ def _worker(
     ]
     if config.tls:
         arguments += ["--tls-cert", config.tls.cert, "--tls-key", config.tls.key]
-    return Child(f"worker {slot}", options.worker_module, arguments, [listen_fd, page], MALLOC)
+    name, keep_fds = f"worker {slot}", [listen_fd, page]
+    return Child(name, options.worker_module, arguments, keep_fds, MALLOC, turns=turns.OF_A_WORKER)
 
 
 def _load(path: Path) -> tuple[Config, bytes]:

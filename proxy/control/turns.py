@@ -1,8 +1,14 @@
-"""How the controller shares a core with a worker: it takes its turn, and a short one.
+"""How the processes share a core: a worker has its turn first, the controller gets on beside it.
 
-What it does comes in bursts of milliseconds. With the same weight as a worker that has much to do,
-it would take half of the core for as long, and the clients of that moment would wait for it. It
-does not need to be quick, only to get on: a tenth of a core is enough for it.
+What the controller does comes in bursts of milliseconds, and the clients of that moment would wait
+for them. It does not need to be quick, only to get on: a thirtieth of a busy core is enough for it.
+
+Linux 6.6 and later (EEVDF) runs, of those that have not had more than their share, the one whose
+slice would end first, and looks again when somebody wakes up or at the next tick (up to 10 ms). A
+worker that wakes up beside a controller with the same or a shorter slice, or that has just had
+more than its share, thus waits for a whole tick if the controller has that much to do. So its
+slice is the shortest there is, that of the controller the longest, and the controller's share
+small.
 """
 
 import contextlib
@@ -10,28 +16,44 @@ import ctypes
 import os
 import platform
 import struct
-from typing import Final
+import sys
+from typing import Final, NamedTuple
 
-NICE: Final = 10  # a weight of 110 beside a worker's 1024
-# Linux 6.12 and later: how long it runs before another may have the core; the least there is.
-SLICE_NS: Final = 100_000
 # sched_setattr has no wrapper in the C library before glibc 2.41. Numbers of the system call:
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
 # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period.
 _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def take_short_turns() -> None:
-    """For this process and the threads that it starts. Where it is not allowed, nothing changes."""
+class Turns(NamedTuple):
+    """What a process asks of the scheduler. `slice_ns` is heeded by Linux 6.12 and later."""
+
+    policy: int
+    slice_ns: int
+    nice: int | None = None  # at least; None: as it is
+
+
+OF_A_WORKER: Final = Turns(os.SCHED_OTHER, 100_000)
+OF_THE_CONTROLLER: Final = Turns(os.SCHED_BATCH, 100_000_000, nice=15)  # 36 beside 1024
+
+
+def take(turns: Turns) -> None:
+    """For this process, the programs it becomes and the threads that it starts.
+
+    Where it is not allowed, or whoever started it has chosen another policy, nothing changes.
+    """
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return
     before = os.nice(0)
-    nice = max(before, NICE)  # who was started with less weight keeps that
+    # Who was started with less weight keeps that.
+    nice = before if turns.nice is None else max(before, turns.nice)
     number = _SCHED_SETATTR.get(platform.machine())
-    if number is not None:
+    if number is not None and _LIBC is not None:
         size = _ATTRIBUTES.size
-        attributes = _ATTRIBUTES.pack(size, os.SCHED_BATCH, 0, nice, 0, SLICE_NS, 0, 0)
-        libc = ctypes.CDLL(None)
-        if libc.syscall(ctypes.c_long(number), 0, ctypes.c_char_p(attributes), 0) == 0:
+        attributes = _ATTRIBUTES.pack(size, turns.policy, 0, nice, 0, turns.slice_ns, 0, 0)
+        if _LIBC.syscall(ctypes.c_long(number), 0, ctypes.c_char_p(attributes), 0) == 0:
             return
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        os.sched_setscheduler(0, turns.policy, os.sched_param(0))
         os.nice(nice - before)

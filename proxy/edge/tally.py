@@ -15,8 +15,8 @@ from proxy.core.model import FailureKind, Phase, Side
 
 MAX_OBSERVATIONS: Final = 8192  # waiting, of those that are traced
 # Of those that are told only because something is wrong: a side that is down makes one of each
-# request, and reading them takes the controller longer than it takes to count them.
-MAX_TROUBLES: Final = 128
+# request. A worker reports ten times a second, and the controller looks at a hundred a second.
+MAX_TROUBLES: Final = 32
 MAX_SLOTS: Final = 512  # of trials of a route; the oldest are taken together
 FAILURE_CODES: Final = {kind: 1000 + at for at, kind in enumerate(FailureKind)}
 # Those from here on are no error of a side.
