@@ -29,8 +29,10 @@ from proxy.observe.compared import Result, Results
 
 ANSWER_S: Final = 15.0  # a worker's shadow time-out, the way back, and a comparer's queue
 MAX_WAITING: Final = 10_000
-# All places of a route's shadows were taken: for so long nobody is asked, and refused, again.
+# All places of a route's shadows were taken: for so long nobody is asked, and refused, again; then
+# a few at a time, until one is answered.
 REFUSED_S: Final = 0.1
+FEW: Final = 4
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class _Route:
         self.route = route
         self.noise = noise
         self.waiting = 0
-        self.no_place_until = 0.0
+        self.no_place_until = 0.0  # and none since, where it is not 0.0
 
 
 class Assessor:
@@ -178,6 +180,7 @@ class Assessor:
             self._decide_without(waiting.result, "the rules have changed")
             return
         places = _places(waiting.result)
+        each.no_place_until = 0.0
         judgement = each.noise.asked(places, (), places if message.new_too else None)
         self._conclude(waiting.result, judgement, may_ask=True)
 
@@ -218,7 +221,7 @@ class Assessor:
         compare = each.route.compare
         assert compare is not None
         may_ask = result.askable and (compare.recheck or compare.noise > 0)
-        no_place = now < each.no_place_until
+        no_place = now < each.no_place_until or (each.no_place_until > 0.0 and each.waiting >= FEW)
         judgement = each.noise.judge(
             _places(result),
             recheck=compare.recheck,
@@ -241,6 +244,7 @@ class Assessor:
         waiting = self._pop(again.id)
         if waiting is None:
             return
+        each.no_place_until = 0.0
         if again.outcome == Outcome.COMPARATOR_FAILED.value:
             self._decide_without(waiting.result, again.detail)
             return

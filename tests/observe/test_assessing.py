@@ -8,7 +8,7 @@ import pytest
 from proxy.core.divergences import DifferenceRecord, RecordedAnswer
 from proxy.core.messages import AskAgain, Counts, ExchangeRecord, NotAsked, Observation, SameAgain
 from proxy.core.model import Compare, Route, Shadow, Side
-from proxy.observe.assessing import ANSWER_S, REFUSED_S, Assessment, Assessor
+from proxy.observe.assessing import ANSWER_S, FEW, REFUSED_S, Assessment, Assessor
 from proxy.observe.compared import Result, Results
 from tests.harness.snapshots import route
 
@@ -170,6 +170,23 @@ def test_nobody_is_asked_for_a_moment_after_all_places_were_taken() -> None:
     assert [(each.result, each.detail) for each in bench.told] == 2 * [("unverified", "in_flight")]
     bench.take(result(4), now=1.0 + REFUSED_S)
     assert [each.id for each in bench.asked] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("answer", ["again", "same again"])
+def test_few_are_asked_at_a_time_until_one_is_answered(answer: str) -> None:
+    bench = Bench()
+    bench.take(result(0))
+    bench.assessor.not_asked(NotAsked(0, 0, "in_flight"), 1.0)
+    later = 1.0 + REFUSED_S
+    bench.take(*(result(number) for number in range(1, 10)), now=later)
+    assert [each.id for each in bench.asked] == list(range(FEW + 1))
+    assert {each.detail for each in bench.told} == {"in_flight"}
+    if answer == "again":
+        bench.take(result(1, kind="again"), now=later)
+    else:
+        bench.assessor.same_again(SameAgain(0, 1, new_too=True))
+    bench.take(*(result(number) for number in range(10, 20)), now=later)
+    assert len(bench.asked) == FEW + 11
 
 
 def test_with_asking_switched_off_a_divergence_counts_as_it_is() -> None:
