@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import orjson
 from deepdiff import DeepDiff
 
-from benchmarks.stage import differing_document
+from benchmarks.documents import differing_document
 from comparators.json import compare_json
 from comparators.model import Rules
 from comparators.rules import compile_rules

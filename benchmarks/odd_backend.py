@@ -1,21 +1,34 @@
-"""Backends that nginx cannot play: a slow one, a hanging one, and one for endless bodies.
+"""Backends that nginx cannot play: ill ones of each kind, and one for endless bodies.
 
-    python -m benchmarks.odd_backend --slow PORT --hanging PORT --streams PORT
+    python -m benchmarks.odd_backend --slow PORT --different PORT --hanging PORT --garbage PORT
+        --resetting PORT --streams PORT
 
-Slow answers each request after 200 ms. Hanging reads and never answers. Streams answers
-`GET /streams/BYTES` with that many bytes, and any request with a body, once all of it has been
-read, with its length as JSON; below `/streams/late` it starts to read a second late.
+Slow answers each request after 200 ms, as the others do; different too, but with something else.
+Hanging reads and never answers. Garbage answers with what is no HTTP, resetting with a reset.
+Streams answers `GET /streams/BYTES` with that many bytes, and any request with a body, once all of
+it has been read, with its length as JSON; below `/streams/late` it starts to read a second late.
 """
 
 import argparse
 import asyncio
 import re
 import signal
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from benchmarks.documents import SMALL_BYTES, json_document
+
+ODD = ("slow", "different", "hanging", "garbage", "resetting", "streams")
 SLOW_S = 0.2
+# Those headers of benchmarks/config/backend.conf that are the same in each answer.
+LIKE_THE_OTHERS = (
+    b"Cache-Control: private, max-age=0\r\n"
+    b"Vary: Accept-Encoding, Accept-Language\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+)
 LATE_S = 1.0
 BLOCK = b"x" * (256 << 10)
 HEAD_LIMIT_BYTES = 64 << 10
@@ -33,18 +46,37 @@ async def read_head(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-async def answer_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def answer_slowly(body: bytes) -> Handler:
     """Every request gets the same small answer, late."""
-    while await read_head(reader) is not None:
-        await asyncio.sleep(SLOW_S)
-        writer.write(answer(b'{"slow":true}'))
-        await writer.drain()
+    whole = answer(body)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_head(reader) is not None:
+            await asyncio.sleep(SLOW_S)
+            writer.write(whole)
+            await writer.drain()
+
+    return handle
 
 
 async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     """Read whatever comes and say nothing."""
     while await reader.read(len(BLOCK)):
         pass
+
+
+async def talk_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What is no answer, to each request."""
+    while await read_head(reader) is not None:
+        writer.write(b"\x00\x01 this is no HTTP\r\n\r\n")
+        await writer.drain()
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection once there is a request."""
+    if await read_head(reader) is not None:
+        one = writer.get_extra_info("socket")
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -84,17 +116,22 @@ async def swallow(head: bytes, reader: asyncio.StreamReader) -> int:
 
 
 def answer(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
-    )
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n%b"
+    return head % (len(body), LIKE_THE_OTHERS, body)
 
 
 async def serve(ports: dict[str, int]) -> None:
     """Serve until SIGTERM."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    handlers = {"slow": answer_slowly, "hanging": hang, "streams": stream}
+    handlers: dict[str, Handler] = {
+        "slow": answer_slowly(json_document(SMALL_BYTES)),
+        "different": answer_slowly(b'{"slow":true}'),
+        "hanging": hang,
+        "garbage": talk_garbage,
+        "resetting": reset,
+        "streams": stream,
+    }
 
     def closing(handler: Handler) -> Handler:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -116,9 +153,8 @@ async def serve(ports: dict[str, int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.odd_backend", description=__doc__)
-    parser.add_argument("--slow", type=int, required=True)
-    parser.add_argument("--hanging", type=int, required=True)
-    parser.add_argument("--streams", type=int, required=True)
+    for name in ODD:
+        parser.add_argument(f"--{name}", type=int, required=True)
     uvloop.run(serve(vars(parser.parse_args())))
 
 

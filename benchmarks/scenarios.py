@@ -101,34 +101,40 @@ def measure_shadow(stage: Stage, settings: Settings) -> list[Section]:
 
 
 def measure_isolation(stage: Stage, settings: Settings) -> list[Section]:
-    """The client's p99 while the shadow is well, slow, hanging or refusing."""
+    """The client's p99 while the shadow is well, and while it is ill in each way."""
     if not settings.chosen("banyan"):
         return []
     plain_file = request_file(stage, "/api/")
+    alone = Target("legacy-only", "banyan", plain_file)
+    busied = Target("legacy-only, new asked directly", "banyan", plain_file, beside="new")
     well = Target("shadow well", "banyan shadow", plain_file)
-    targets = [
-        Target(FLOOR, "backend", plain_file),
-        Target("legacy-only", "banyan", plain_file),
-        Target("legacy-only, new asked directly", "banyan", plain_file, beside="new"),
-        well,
-        Target("shadow slow (200 ms)", "banyan shadow", request_file(stage, "/slow/")),
-        Target("shadow hanging", "banyan shadow", request_file(stage, "/hanging/")),
-        Target("shadow refusing", "banyan shadow", request_file(stage, "/refusing/")),
-    ]
+    differing, *ill = (
+        Target(f"shadow {what}", "banyan shadow", request_file(stage, prefix))
+        for what, prefix in (
+            ("slow, each answer differing", "/different/"),
+            ("slow (200 ms)", "/slow/"),
+            ("hanging", "/hanging/"),
+            ("resetting", "/resetting/"),
+            ("talking garbage", "/garbage/"),
+            ("refusing", "/refusing/"),
+        )
+    )
+    targets = [Target(FLOOR, "backend", plain_file), alone, busied, well, *ill, differing]
     found = saturate(stage, replace(settings, rounds=min(settings.rounds, 3)), [well])
     rate = median_of(found[well.label], lambda one: one.per_second) / 2
     rates = {one.label: rate for one in targets}
     latencies = at_rate(stage, short_rounds(settings), targets, rates)
     section = latency_section("isolation: the client's time beside any shadow", latencies)
-    alone, busied = targets[1], targets[2]
-    for target in targets[3:]:
-        # A shadow that is answered makes the second backend work, on the load generator's core.
-        base = busied if target is well else alone
+
+    def against(target: Target, base: Target) -> Bar:
         text = f"p99 with {target.label}, against {base.label}"
-        section.bars.append(latency_bar(text, latencies[target.label], latencies[base.label]))
-    text = f"p99 with {well.label}, against {alone.label}"
-    beside = latency_bar(text, latencies[well.label], latencies[alone.label])
-    section.bars.append(replace(beside, bound=None))
+        return latency_bar(text, latencies[target.label], latencies[base.label])
+
+    section.bars += [against(target, alone) for target in ill]
+    # A shadow that is answered at once makes the second backend work, on the load generator's core.
+    section.bars.append(against(well, busied))
+    # Of how much comparing takes `comparing` tells more.
+    section.bars += [replace(against(target, alone), bound=None) for target in (well, differing)]
     for label, rounds in latencies.items():
         errors = sum(one.errors for one in rounds)
         if errors:

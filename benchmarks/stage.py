@@ -7,7 +7,6 @@ proxies are the files in benchmarks/config.
 
 import contextlib
 import http.client
-import json
 import re
 import shutil
 import sys
@@ -17,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from benchmarks.documents import SMALL_BYTES, differing_document, json_document
 from benchmarks.machine import Cores
+from benchmarks.odd_backend import ODD
 from benchmarks.processes import Child, free_port, wait_until
 from benchmarks.shipped import Shipped
 
 CONFIG = Path(__file__).with_name("config")
 PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
-SMALL_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Stage:
                 SMALL=small,
                 HEADERS="\n".join(headers),
             )
-        odd = {name: free_port() for name in ("slow", "hanging", "streams")}
+        odd = {name: free_port() for name in ODD}
         self.ports |= odd
         self.ports["refusing"] = free_port()  # nobody listens there
         arguments = [f"--{name}={port}" for name, port in odd.items()]
@@ -251,34 +251,3 @@ def answers(port: int, target: str) -> bool:
             return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
-
-
-def differing_document(size: int, side: str, number: int = 0) -> bytes:
-    """A JSON list of orders of about that size: a timestamp an item and one price differ.
-
-    Those of another `number` have other names and times.
-    """
-    moment = f"2026-01-01T00:00:{number:02}.{'123456' if side == 'legacy' else '654321'}Z"
-    items: list[dict[str, object]] = []
-    length = 0
-    while length < size:
-        price = 20.01 if side == "new" and len(items) == 7 else 19.99
-        order = 10_000 * (number + 1) + len(items)
-        item = {"id": order, "name": f"item {order}", "price": price, "at": moment}
-        length += len(json.dumps(item))
-        items.append(item)
-    return json.dumps({"items": items}).encode()
-
-
-def json_document(size: int) -> bytes:
-    """A JSON list of orders of exactly that many bytes."""
-    items: list[dict[str, object]] = []
-    padding = '{"items":[],"note":""}'
-    while True:
-        item = {"id": 1000 + len(items), "name": f"item {len(items)}", "price": 19.99, "qty": 2}
-        grown = json.dumps({"items": [*items, item], "note": ""}, separators=(",", ":"))
-        if len(grown) > size:
-            break
-        items.append(item)
-        padding = grown
-    return padding.replace('"note":""', f'"note":"{"." * (size - len(padding))}"').encode()

@@ -173,6 +173,8 @@ class Exchange:
         connection = self.connection
         self.connection = None
         if connection is not None:
+            if self.shadow:
+                self.pool.cost_of_shadow()
             connection.abort()
         else:
             self.pool.forget(self)
@@ -271,6 +273,8 @@ class Exchange:
         self.failure = failure
         if failure.sent:
             self.pool.failed(self, connection)
+            if self.shadow:
+                self.pool.cost_of_shadow()
         self.sink.on_failure(self, failure)
 
     def comes(self) -> bool:

@@ -13,6 +13,7 @@ import ssl
 from collections import deque
 from typing import Final
 
+from proxy.core.allowance import Allowance
 from proxy.core.model import Backend, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
 from proxy.edge.endpoint import Endpoint
@@ -31,6 +32,9 @@ MAX_AGE_S: Final = 300.0
 EJECT_AFTER: Final = 5
 # So long no shadow tries again to connect where a connection could not be made.
 REFUSED_S: Final = 0.25
+# So many connections a second are opened for shadows in place of those that shadows have cost: each
+# takes longer than many whole requests. A side that resets each request is known by fewer.
+REPLACED_A_SECOND: Final = 100.0
 EJECT_S: Final = 10.0
 EJECT_MAX_S: Final = 300.0
 MAX_EJECTIONS: Final = 16
@@ -41,12 +45,14 @@ class Pool(Timed):
 
     __slots__ = (
         "backend",
+        "broken",
         "closed",
         "endpoints",
         "loop",
         "most",
         "only",
         "outbox",
+        "replacing",
         "shadows",
         "tasks",
         "timeout_s",
@@ -75,6 +81,8 @@ class Pool(Timed):
         self.only = self.endpoints[0] if len(self.endpoints) == 1 else None
         self.total = 0  # open or being opened
         self.shadows = 0  # connections in use by shadows
+        self.broken = 0  # those that shadows have cost and that were not replaced yet
+        self.replacing = Allowance(REPLACED_A_SECOND, REPLACED_A_SECOND)
         self.waiting: deque[Exchange] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
         self.closed = False
@@ -107,7 +115,14 @@ class Pool(Timed):
             exchange.not_connected(
                 Failure(FailureKind.REFUSED, "it took no connection a moment ago")
             )
+        elif exchange.shadow and self.broken and not self.replacing.take(self.wheel.now):
+            self.shadows -= 1
+            exchange.not_connected(
+                Failure(FailureKind.POOL_FULL, "shadows have cost too many connections")
+            )
         elif self.total < self.most or self._evict_idle():
+            if exchange.shadow and self.broken:
+                self.broken -= 1
             self._open(endpoint, exchange)
         elif exchange.shadow:
             self.shadows -= 1
@@ -135,6 +150,10 @@ class Pool(Timed):
         connection = connection or exchange.connection
         if connection is not None:
             self.count_failure(connection.endpoint)
+
+    def cost_of_shadow(self) -> None:
+        """A shadow failed or was given up, and a connection with it."""
+        self.broken = min(self.broken + 1, self.most)
 
     # What connections tell
 

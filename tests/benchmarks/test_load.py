@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.aiohttp_proxy import end_to_end
+from benchmarks.documents import json_document
 from benchmarks.processes import Child, tree, wait_until
 from benchmarks.requests import DISTINCT, read_set, request_set, write_set
-from benchmarks.stage import answers, fill, json_document
+from benchmarks.stage import answers, fill
 from tests.harness.ports import unused_port
 
 ANSWER = (

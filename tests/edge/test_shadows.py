@@ -1,13 +1,15 @@
 """The bounds of a read's shadow, each with its counted reason."""
 
+import time
+
 import pytest
 
-from proxy.core.model import (
-    Shadow,
-)
+from proxy.core.model import Shadow
+from proxy.edge.pool import REPLACED_A_SECOND
 from tests.edge.conftest import Proxy
-from tests.harness.backend import hanging, replying, sending
+from tests.harness.backend import Handler, hanging, replying, resetting, sending
 from tests.harness.snapshots import route
+from tests.harness.waiting import asked_until
 
 LEGACY, NEW = "legacy", "new"
 
@@ -44,6 +46,47 @@ async def test_shadows_in_flight_are_bounded(proxy: Proxy) -> None:
             assert (await client.get("/")).status == 200
     await proxy.reported(lambda totals: totals.skipped["/*|in_flight"] == 7)
     assert len(proxy.new.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("handler", "code"),
+    [
+        (resetting, "reset"),
+        (sending(b"\0 no HTTP\r\n\r\n"), "protocol"),
+        (replying(b"x" * 300_000), ""),
+    ],
+    ids=["resets", "talks garbage", "answers too much"],
+)
+async def test_shadows_cost_few_connections(proxy: Proxy, handler: Handler, code: str) -> None:
+    """Opening one for each would take a worker longer than all the answers."""
+    proxy.legacy.handler, proxy.new.handler = replying(b"ok"), handler
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_body_bytes=1000)))
+    asked = 5 * int(REPLACED_A_SECOND)
+    began = time.monotonic()
+    async with await proxy.connect() as client:
+        for _ in range(asked):
+            assert (await client.get("/")).status == 200
+        await proxy.reported(lambda totals: totals.client_requests["/*"] == asked)
+        most = REPLACED_A_SECOND * (1 + time.monotonic() - began)
+        opened = len(proxy.new.connections)
+        assert REPLACED_A_SECOND <= opened <= most + 1
+        # Each of the others is counted, and is no error of that side.
+        totals = proxy.worker.totals
+        assert totals.skipped["/*|no_connection"] == asked - opened
+        assert not code or totals.requests[f"/*|shadow-read|new|{code}"] == opened
+        # It is well again, and so are shadows, as soon as a connection may be opened.
+        proxy.new.handler = replying(b"ok")
+
+        async def shadowed() -> bool:
+            await client.get("/")
+            return totals.comparisons["/*|equal"] > 0
+
+        await asked_until(shadowed, bool)
+        before = len(proxy.new.connections)
+        for _ in range(50):
+            await client.get("/")
+        await proxy.reported(lambda totals: totals.comparisons["/*|equal"] > 50)
+        assert len(proxy.new.connections) == before
 
 
 @pytest.mark.parametrize("large", [LEGACY, NEW, "both"])
