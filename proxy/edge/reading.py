@@ -130,6 +130,8 @@ class ReadRelay(Relay):
             live.tally.skip("body_too_large")
         elif self.edge.draining:
             live.tally.skip("draining")
+        elif service.pool(plan.answer.other).turns_shadows_away():
+            live.tally.skip("no_connection")
         elif not live.shadows.take(shadow.max_in_flight, now := time.perf_counter()):
             live.tally.skip("in_flight")
         else:
