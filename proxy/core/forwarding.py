@@ -264,12 +264,14 @@ _IS_STREAM: Final = re.compile(rb"\ncontent-type:[ \t]*text/event-stream")
 
 def accepts_event_stream(raw: bytes) -> bool:
     """Whether a request's Accept header asks for server-sent events."""
-    return b"event-stream" in (lower := raw.lower()) and bool(_ACCEPTS_STREAM.search(lower))
+    lower = raw.lower()
+    return lower.find(b"event-stream") >= 0 and _ACCEPTS_STREAM.search(lower) is not None
 
 
 def is_event_stream(raw: bytes) -> bool:
     """Whether a response's Content-Type says that its body is server-sent events."""
-    return b"event-stream" in (lower := raw.lower()) and bool(_IS_STREAM.search(lower))
+    lower = raw.lower()
+    return lower.find(b"event-stream") >= 0 and _IS_STREAM.search(lower) is not None
 
 
 def client_address(peer: bytes, forwarded_for: bytes | None, trusted: "TrustCheck") -> bytes:

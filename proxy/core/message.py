@@ -164,7 +164,8 @@ def parse_request_head(head: bytes, max_headers: int = 100) -> RequestHead | Ref
         return diagnose_request(head)
     if len(head) > max_headers * _MIN_LINE_BYTES and head.count(b"\n") - 2 > max_headers:
         return Refusal(431, "too_many_headers", f"more than {max_headers} header lines")
-    if _SAYS_NOTHING in head and match[3] == b"1":
+    # find() and not `in`, which tries to take the bytes for a number first.
+    if head.find(_SAYS_NOTHING) >= 0 and match[3] == b"1":
         head = head.replace(_SAYS_NOTHING, b"\r\n", 1)
     lower = head.lower()
     # Most requests have no special line but Host, and are done quickly.
@@ -238,13 +239,14 @@ def parse_response_head(head: bytes, max_headers: int = 1000) -> ResponseHead | 
         return Refusal(502, "bad_response", "the backend's response head is not valid HTTP/1")
     if len(head) > max_headers * _MIN_LINE_BYTES and head.count(b"\n") - 2 > max_headers:
         return Refusal(502, "too_many_headers", f"more than {max_headers} response header lines")
-    if _SAYS_NOTHING in head and match[2] == b"1":
+    if head.find(_SAYS_NOTHING) >= 0 and match[2] == b"1":
         head = head.replace(_SAYS_NOTHING, b"\r\n", 1)
     lower = head.lower()
     line, minor_digit, status_digits = match.groups()
     if minor_digit == b"1" and _find_rare_in_response(lower) is None:
         at = lower.find(b"\ncontent-length:")
-        if at > 0 and b"\ndate:" in lower and lower.find(b"\ncontent-length:", at + 16) < 0:
+        has_date = lower.find(b"\ndate:") >= 0
+        if at > 0 and has_date and lower.find(b"\ncontent-length:", at + 16) < 0:
             digits = head[at + 16 : head.index(b"\r", at)].strip()
             if digits.isdigit() and len(digits) <= MAX_LENGTH_DIGITS and status_digits != b"204":
                 return ResponseHead(

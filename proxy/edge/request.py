@@ -209,7 +209,7 @@ class ForwardedRequest:
     def is_conditional(self) -> bool:
         """`If-*` or `Range`: the answer depends on what the client has (never compared)."""
         lower = self.head.raw.lower()
-        return b"\nif-" in lower or b"\nrange:" in lower
+        return lower.find(b"\nif-") >= 0 or lower.find(b"\nrange:") >= 0
 
 
 _SIDES: Final = {b"legacy": Side.LEGACY, b"new": Side.NEW}
