@@ -51,6 +51,7 @@ class Exchange:
     failure: Failure | None = None
     ended = False
     answering = False  # a response byte has come
+    was_costly = False  # a shadow that failed, or was given up, and a connection with it
     tried = 0  # connections asked for
     wait_until = 0.0  # while it waits in the pool's queue
     stream_done = True
@@ -173,8 +174,7 @@ class Exchange:
         connection = self.connection
         self.connection = None
         if connection is not None:
-            if self.shadow:
-                self.pool.cost_of_shadow()
+            self._has_cost()
             connection.abort()
         else:
             self.pool.forget(self)
@@ -273,9 +273,15 @@ class Exchange:
         self.failure = failure
         if failure.sent:
             self.pool.failed(self, connection)
-            if self.shadow:
-                self.pool.cost_of_shadow()
+            self._has_cost()
+        elif failure.kind is not FailureKind.POOL_FULL:
+            self.was_costly = self.shadow
         self.sink.on_failure(self, failure)
+
+    def _has_cost(self) -> None:
+        if self.shadow:
+            self.was_costly = True
+            self.pool.restraint.cost()
 
     def comes(self) -> bool:
         """Whether the response has begun, and its side may still be the one that goes on."""

@@ -13,7 +13,7 @@ import ssl
 from collections import deque
 from typing import Final
 
-from proxy.core.allowance import Allowance
+from proxy.core.allowance import Restraint
 from proxy.core.model import Backend, Failure, FailureKind
 from proxy.edge.backend import BackendConnection
 from proxy.edge.endpoint import Endpoint
@@ -32,9 +32,9 @@ MAX_AGE_S: Final = 300.0
 EJECT_AFTER: Final = 5
 # So long no shadow tries again to connect where a connection could not be made.
 REFUSED_S: Final = 0.25
-# So many shadows a second may fail for want of a connection, or open one in place of one that a
-# shadow has cost, which takes longer than whole requests. A side that is ill is known by fewer.
-ILL_A_SECOND: Final = 100.0
+# So many connections a second are opened in place of those that shadows have cost: each takes
+# longer than whole requests. A route is restrained before that; this is for many of them.
+REPLACED_A_SECOND: Final = 300.0
 EJECT_S: Final = 10.0
 EJECT_MAX_S: Final = 300.0
 MAX_EJECTIONS: Final = 16
@@ -45,14 +45,13 @@ class Pool(Timed):
 
     __slots__ = (
         "backend",
-        "broken",
         "closed",
         "endpoints",
-        "ill",
         "loop",
         "most",
         "only",
         "outbox",
+        "restraint",
         "shadows",
         "tasks",
         "timeout_s",
@@ -81,8 +80,7 @@ class Pool(Timed):
         self.only = self.endpoints[0] if len(self.endpoints) == 1 else None
         self.total = 0  # open or being opened
         self.shadows = 0  # connections in use by shadows
-        self.broken = 0  # those that shadows have cost and that were not replaced yet
-        self.ill = Allowance(ILL_A_SECOND, ILL_A_SECOND)
+        self.restraint = Restraint(REPLACED_A_SECOND, self.most)
         self.waiting: deque[Exchange] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
         self.closed = False
@@ -109,12 +107,18 @@ class Pool(Timed):
             connection.role_shadow = exchange.shadow
             endpoint.outstanding += 1
             exchange.connected(connection)
-        elif exchange.shadow and (failure := self._turned_away(endpoint)) is not None:
+        elif exchange.shadow and endpoint.refused_until > self.wheel.now:
+            # Each try costs more than a whole request; it is an error of that side all the same.
             self.shadows -= 1
-            exchange.not_connected(failure)
+            exchange.not_connected(
+                Failure(FailureKind.REFUSED, "it took no connection a moment ago")
+            )
+        elif exchange.shadow and not self.restraint.take(self.wheel.now):
+            self.shadows -= 1
+            exchange.not_connected(
+                Failure(FailureKind.POOL_FULL, "shadows have cost too many connections")
+            )
         elif self.total < self.most or self._evict_idle():
-            if exchange.shadow and self.broken:
-                self.broken -= 1
             self._open(endpoint, exchange)
         elif exchange.shadow:
             self.shadows -= 1
@@ -142,19 +146,6 @@ class Pool(Timed):
         connection = connection or exchange.connection
         if connection is not None:
             self.count_failure(connection.endpoint)
-
-    def cost_of_shadow(self) -> None:
-        """A shadow failed or was given up, and a connection with it."""
-        self.broken = min(self.broken + 1, self.most)
-
-    def turns_shadows_away(self) -> bool:
-        """Whether a shadow would find no connection, and be no error of that side either."""
-        endpoint, now = self.only, self.wheel.now
-        return (
-            (endpoint is not None and not endpoint.idle)
-            and (self.broken > 0 or endpoint.refused_until > now)
-            and not self.ill.has(now)
-        )
 
     # What connections tell
 
@@ -273,17 +264,6 @@ class Pool(Timed):
         return self.total
 
     # Inside
-
-    def _turned_away(self, endpoint: Endpoint) -> Failure | None:
-        """Why a shadow gets no connection there; None where it may open one."""
-        now = self.wheel.now
-        is_refused = endpoint.refused_until > now
-        if (is_refused or self.broken) and not self.ill.take(now):
-            return Failure(FailureKind.POOL_FULL, "too many shadows have failed of late")
-        if is_refused:
-            # Each try costs more than a whole request; it is an error of that side all the same.
-            return Failure(FailureKind.REFUSED, "it took no connection a moment ago")
-        return None
 
     def _choose(self) -> Endpoint:
         """The URL to ask: best none that took no connection a moment ago, then none left out."""

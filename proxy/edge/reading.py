@@ -130,11 +130,12 @@ class ReadRelay(Relay):
             live.tally.skip("body_too_large")
         elif self.edge.draining:
             live.tally.skip("draining")
-        elif service.pool(plan.answer.other).turns_shadows_away():
+        elif live.restraint.holds(now := time.perf_counter()):
             live.tally.skip("no_connection")
-        elif not live.shadows.take(shadow.max_in_flight, now := time.perf_counter()):
+        elif not live.shadows.take(shadow.max_in_flight, now):
             live.tally.skip("in_flight")
         else:
+            live.restraint.take(now)
             self.placed_at = now
             pair = self.make_pair(plan.answer, write=False)
             shipper = self.edge.shipper
@@ -159,6 +160,8 @@ class ReadRelay(Relay):
 
     def other_ended(self, exchange: Exchange) -> None:
         self._uncount_shadow()
+        if exchange.was_costly:
+            self.service.live.restraint.cost()
 
     def count(self, exchange: Exchange) -> None:
         failure = exchange.failure

@@ -8,8 +8,9 @@ a request already on its way keeps the plan it began with.
 import asyncio
 import re
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from proxy.core.allowance import Restraint
 from proxy.core.forwarding import TrustCheck
 from proxy.core.model import UNMATCHED, Route, RouteState, Side, Snapshot
 from proxy.core.pacing import Places
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 SLICE = 200
 MAX_PARKED = 1024
+# So many of a route's shadows a second are begun in place of those that have cost a connection, or
+# found none: each takes longer than whole requests. A side that is ill is known by fewer.
+COSTLY_A_SECOND: Final = 100.0
+MOST_COSTLY: Final = 1000
 
 
 class Live:
@@ -34,6 +39,7 @@ class Live:
         "asked",
         "fallbacks",
         "parked",
+        "restraint",
         "shadows",
         "tally",
         "writes",
@@ -42,6 +48,7 @@ class Live:
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.shadows = Places()  # of the shadow reads in flight
+        self.restraint = Restraint(COSTLY_A_SECOND, MOST_COSTLY)  # of those that cost connections
         self.fallbacks = 0  # fallback requests in flight
         self.writes = 0  # writes under way, the second side's included
         self.parked: deque[WriteRelay] = deque()  # writes that wait for a new state

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from proxy.core.model import Shadow
-from proxy.edge.pool import ILL_A_SECOND
+from proxy.edge.table import COSTLY_A_SECOND
 from tests.edge.conftest import Proxy
 from tests.harness.backend import Handler, hanging, replying, resetting, sending
 from tests.harness.ports import unused_port
@@ -62,15 +62,16 @@ async def test_shadows_cost_few_connections(proxy: Proxy, handler: Handler, code
     """Opening one for each would take a worker longer than all the answers."""
     proxy.legacy.handler, proxy.new.handler = replying(b"ok"), handler
     await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_body_bytes=1000)))
-    asked = 5 * int(ILL_A_SECOND)
+    asked = 5 * int(COSTLY_A_SECOND)
     began = time.monotonic()
     async with await proxy.connect() as client:
         for _ in range(asked):
             assert (await client.get("/")).status == 200
         await proxy.reported(lambda totals: totals.client_requests["/*"] == asked)
-        most = ILL_A_SECOND * (1 + time.monotonic() - began)
+        most = COSTLY_A_SECOND * (1 + time.monotonic() - began)
         opened = len(proxy.new.connections)
-        assert ILL_A_SECOND <= opened <= most + 1
+        # Those that were begun before the first one had failed are beyond it.
+        assert COSTLY_A_SECOND <= opened <= most + 10
         # Each of the others is counted, and is no error of that side.
         totals = proxy.worker.totals
         assert totals.skipped["/*|no_connection"] == asked - opened
@@ -93,7 +94,7 @@ async def test_shadows_cost_few_connections(proxy: Proxy, handler: Handler, code
 async def test_few_of_the_shadows_that_are_refused_are_told(proxy: Proxy) -> None:
     nobody = f"http://127.0.0.1:{unused_port()}"
     await proxy.serve(route("/*", "shadow-read"), backends={"new": nobody})
-    asked = 5 * int(ILL_A_SECOND)
+    asked = 5 * int(COSTLY_A_SECOND)
     began = time.monotonic()
     async with await proxy.connect() as client:
         for _ in range(asked):
@@ -101,7 +102,7 @@ async def test_few_of_the_shadows_that_are_refused_are_told(proxy: Proxy) -> Non
     await proxy.reported(lambda totals: totals.client_requests["/*"] == asked)
     totals = proxy.worker.totals
     told = totals.requests["/*|shadow-read|new|refused"]
-    assert ILL_A_SECOND <= told <= ILL_A_SECOND * (1 + time.monotonic() - began) + 1
+    assert COSTLY_A_SECOND <= told <= COSTLY_A_SECOND * (1 + time.monotonic() - began) + 10
     assert totals.skipped["/*|no_connection"] == asked - told
     assert totals.comparisons["/*|new_failed"] == told
     assert totals.eligible["/*"] == asked
