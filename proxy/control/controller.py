@@ -25,6 +25,7 @@ from aiohttp import web
 
 from proxy.admin.app import make_app
 from proxy.config import Config, Finding, Loaded, changes_for_restart, lint
+from proxy.control import turns
 from proxy.control.alerts import Alerts, notice_of, refused_edit
 from proxy.control.arguments import arguments
 from proxy.control.commands import Commands
@@ -387,6 +388,7 @@ class Controller:
             return
         if self._roster.all_serve(world.generation):
             self._is_ready = True
+            turns.take(turns.OF_THE_CONTROLLER)
             with contextlib.suppress(OSError):
                 os.write(self._options.ready_fd, b"\n")
 

@@ -34,9 +34,11 @@ class Restraint:
         self._allowance = Allowance(per_second, per_second)
         self._most_owed = most_owed
         self._owed = 0
+        self.why = ""  # of the last one that has cost
 
-    def cost(self) -> None:
+    def cost(self, why: str = "") -> None:
         """One has cost too much."""
+        self.why = why
         self._owed = min(self._owed + 1, self._most_owed)
 
     def holds(self, now: float) -> bool:

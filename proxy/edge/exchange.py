@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WHOLE_BYTES: Final = 64 << 10  # a request with a body of this size goes out in one piece
 IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 NO_BODY: Final[list[bytes]] = []
+# Failures that say nothing of the side: we had no room for the exchange.
+OUR_WANT: Final = (FailureKind.POOL_FULL, FailureKind.NO_DESCRIPTORS)
 _NO_LIMIT: Final = float("inf")
 
 
@@ -51,7 +53,7 @@ class Exchange:
     failure: Failure | None = None
     ended = False
     answering = False  # a response byte has come
-    was_costly = False  # a shadow that failed, or was given up, and a connection with it
+    cost = ""  # of a shadow that came to nothing: for what reason the like of it is skipped
     tried = 0  # connections asked for
     wait_until = 0.0  # while it waits in the pool's queue
     stream_done = True
@@ -102,6 +104,9 @@ class Exchange:
     def unlimited(self) -> None:
         """Lift that bound: a shadow became the answer."""
         self.limit_at = _NO_LIMIT
+        if self.connection is not None or self.tried == 0:
+            # What it holds counts as a shadow's; where it is sent again it asks as an answer.
+            self.shadow = False
 
     def within_limit(self, seconds: float) -> float:
         """So many seconds, or what is left of the whole exchange's bound."""
@@ -174,10 +179,16 @@ class Exchange:
         connection = self.connection
         self.connection = None
         if connection is not None:
-            self._has_cost()
             connection.abort()
         else:
             self.pool.forget(self)
+
+    def cancel_as(self, reason: str) -> None:
+        """Give up a shadow whose answer, for this reason, is of no use."""
+        if self.shadow and self.connection is not None:
+            self.cost = reason
+            self.pool.restraint.cost()
+        self.cancel()
 
     def pause(self) -> None:
         if self.connection is not None:
@@ -267,21 +278,19 @@ class Exchange:
             and self.repeatable
             and self.tried < 3
         ):
+            if self.shadow:
+                self.pool.restraint.cost()
             self.pool.acquire(self, fresh=True)
             return
         self.ended = True
         self.failure = failure
         if failure.sent:
             self.pool.failed(self, connection)
-            self._has_cost()
-        elif failure.kind is not FailureKind.POOL_FULL:
-            self.was_costly = self.shadow
+        if self.shadow and failure.kind not in OUR_WANT:
+            self.cost = "no_connection"
+            if failure.sent:
+                self.pool.restraint.cost()
         self.sink.on_failure(self, failure)
-
-    def _has_cost(self) -> None:
-        if self.shadow:
-            self.was_costly = True
-            self.pool.restraint.cost()
 
     def comes(self) -> bool:
         """Whether the response has begun, and its side may still be the one that goes on."""

@@ -12,7 +12,7 @@ from proxy.core.forwarding import accepts_event_stream, response_bytes
 from proxy.core.message import ResponseHead
 from proxy.core.model import FailureKind, Side
 from proxy.core.planning import ReadPlan
-from proxy.edge.exchange import Exchange
+from proxy.edge.exchange import OUR_WANT, Exchange
 from proxy.edge.pair import Pair
 from proxy.edge.relay import SMALL_BODY_BYTES, Relay
 from proxy.edge.shipping import SHED
@@ -130,12 +130,12 @@ class ReadRelay(Relay):
             live.tally.skip("body_too_large")
         elif self.edge.draining:
             live.tally.skip("draining")
-        elif live.restraint.holds(now := time.perf_counter()):
-            live.tally.skip("no_connection")
+        elif (restraint := live.restraint_of(plan.answer.other)).holds(now := time.perf_counter()):
+            live.tally.skip(restraint.why)
         elif not live.shadows.take(shadow.max_in_flight, now):
             live.tally.skip("in_flight")
         else:
-            live.restraint.take(now)
+            restraint.take(now)
             self.placed_at = now
             pair = self.make_pair(plan.answer, write=False)
             shipper = self.edge.shipper
@@ -160,8 +160,8 @@ class ReadRelay(Relay):
 
     def other_ended(self, exchange: Exchange) -> None:
         self._uncount_shadow()
-        if exchange.was_costly:
-            self.service.live.restraint.cost()
+        if exchange.cost:
+            self.service.live.restraint_of(exchange.side).cost(exchange.cost)
 
     def count(self, exchange: Exchange) -> None:
         failure = exchange.failure
@@ -170,7 +170,6 @@ class ReadRelay(Relay):
             # No room for a shadow is our doing, not an error of that side.
             if pair is not None:
                 pair.skip("no_connection")
-                pair.record(exchange.at, exchange)
             return
         super().count(exchange)
 
@@ -204,7 +203,8 @@ class ReadRelay(Relay):
         if side in self.service.state.missed:
             return False
         other = self.other
-        if other is not None and other.failure is not None:
+        failure = other.failure if other is not None else None
+        if failure is not None and failure.kind not in OUR_WANT:
             return False  # legacy has failed as well
         if not self._shadow_is_of_use() and not self.body_is_whole():
             return False  # the request cannot be sent again

@@ -28,6 +28,8 @@ from proxy.edge.replying import Replying
 from proxy.edge.tunnel import Tunnel
 
 SMALL_BODY_BYTES: Final = 64 << 10
+# Answers that a shadow is given up for: it would be so the next time as well.
+_OF_NO_USE: Final = ("body_too_large", "event_stream")
 
 
 class Relay(Replying):
@@ -258,7 +260,10 @@ class Relay(Replying):
         if pair is not None:
             pair.skip(reason)
         if other is not None and not other.ended and not (pair is not None and pair.write):
-            other.cancel()
+            if reason in _OF_NO_USE:
+                other.cancel_as(reason)
+            else:
+                other.cancel()
             if pair is not None:
                 pair.record(other.at, other)
             self.other_ended(other)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.forwarding import is_event_stream
 from proxy.core.message import ResponseHead
 from proxy.core.messages import AnswerRecord, Observation, Suspect
-from proxy.core.model import Failure, FailureKind, Side
-from proxy.edge.exchange import NO_BODY, Exchange
+from proxy.core.model import Failure, Side
+from proxy.edge.exchange import NO_BODY, OUR_WANT, Exchange
 from proxy.edge.pair import Pair, heads_agree
 from proxy.edge.tally import LEGACY
 
@@ -29,7 +29,6 @@ MAX_TICKETS: Final = 1024
 MAX_TICKET_BYTES: Final = 16 << 20
 TICKET_S: Final = 10.0
 _FIRST_ID_BITS: Final = 52
-_NO_ROOM: Final = (FailureKind.POOL_FULL, FailureKind.NO_DESCRIPTORS)
 
 
 class Ticket:
@@ -214,7 +213,7 @@ class Repeat:
             self._done()
 
     def on_failure(self, exchange: Exchange, failure: Failure) -> None:
-        self._give_up("no_connection" if failure.kind in _NO_ROOM else "failed")
+        self._give_up("no_connection" if failure.kind in OUR_WANT else "failed")
 
     def on_upload_paused(self, exchange: Exchange) -> None:
         """There is no body."""

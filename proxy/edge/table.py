@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SLICE = 200
 MAX_PARKED = 1024
-# So many of a route's shadows a second are begun in place of those that have cost a connection, or
-# found none: each takes longer than whole requests. A side that is ill is known by fewer.
+# So many of a route's shadows a second are begun in place of those that came to nothing: each may
+# take longer than whole requests. A side that is ill is known by fewer.
 COSTLY_A_SECOND: Final = 100.0
 MOST_COSTLY: Final = 1000
 
@@ -39,7 +39,7 @@ class Live:
         "asked",
         "fallbacks",
         "parked",
-        "restraint",
+        "restraints",
         "shadows",
         "tally",
         "writes",
@@ -48,11 +48,16 @@ class Live:
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.shadows = Places()  # of the shadow reads in flight
-        self.restraint = Restraint(COSTLY_A_SECOND, MOST_COSTLY)  # of those that cost connections
+        # Of those that come to nothing, to each of the sides.
+        self.restraints = [Restraint(COSTLY_A_SECOND, MOST_COSTLY) for _ in range(2)]
         self.fallbacks = 0  # fallback requests in flight
         self.writes = 0  # writes under way, the second side's included
         self.parked: deque[WriteRelay] = deque()  # writes that wait for a new state
         self.asked: set[Side] = set()  # missed flags asked of the controller
+
+    def restraint_of(self, side: Side) -> Restraint:
+        """Of the shadows that go to this side."""
+        return self.restraints[0 if side is Side.LEGACY else 1]
 
 
 class Service:

@@ -21,8 +21,21 @@ def standing():
     thread = threading.get_native_id()
     return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
+found = []
+has_begun, goes_on = threading.Event(), threading.Event()
+
+def before():
+    has_begun.set()
+    goes_on.wait()
+    found.append(standing())
+
+one = threading.Thread(target=before)
+one.start()
+has_begun.wait()
 turns.take(turns.{which})
-found = [standing()]
+goes_on.set()
+one.join()
+found.append(standing())
 other = threading.Thread(target=lambda: found.append(standing()))
 other.start()
 other.join()
@@ -56,7 +69,7 @@ def test_the_controller_and_its_threads_have_little_weight(more: int) -> None:
     # One that was started with less weight still keeps that.
     wanted = max(15, min(own + more, 19))
     found = standings("OF_THE_CONTROLLER", "nice", "-n", str(more))
-    assert found == str([(os.SCHED_BATCH, wanted)] * 2)
+    assert found == str([(os.SCHED_BATCH, wanted)] * 3)
     # Only itself: whoever started it is as before.
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
@@ -65,13 +78,13 @@ def test_the_controller_and_its_threads_have_little_weight(more: int) -> None:
 def test_a_worker_keeps_the_weight_that_it_was_started_with(more: int) -> None:
     wanted = min(os.getpriority(os.PRIO_PROCESS, 0) + more, 19)
     found = standings("OF_A_WORKER", "nice", "-n", str(more))
-    assert found == str([(os.SCHED_OTHER, wanted)] * 2)
+    assert found == str([(os.SCHED_OTHER, wanted)] * 3)
 
 
 @pytest.mark.parametrize("which", ["OF_THE_CONTROLLER", "OF_A_WORKER"])
 def test_a_policy_that_somebody_chose_is_kept(which: str) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert standings(which, "chrt", "--idle", "0") == str([(os.SCHED_IDLE, own)] * 2)
+    assert standings(which, "chrt", "--idle", "0") == str([(os.SCHED_IDLE, own)] * 3)
 
 
 class Attributes(NamedTuple):
@@ -96,7 +109,7 @@ def attributes(pid: int) -> Attributes:
 
 
 @pytest.mark.skipif(platform.machine() not in GETATTR, reason="sched_getattr has another number")
-async def test_who_is_started_has_its_turns(tmp_path: Path) -> None:
+async def test_who_is_ready_has_its_turns(tmp_path: Path) -> None:
     has_slices = tuple(map(int, platform.release().split(".")[:2])) >= (6, 12)
     async with Serving(tmp_path, ROUTES) as serving:
         children = serving.children()
@@ -104,5 +117,7 @@ async def test_who_is_started_has_its_turns(tmp_path: Path) -> None:
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert (worker.policy, worker.nice) == (os.SCHED_OTHER, own)
         assert (controller.policy, controller.nice) == (os.SCHED_BATCH, max(own, 15))
+        threads = os.listdir(f"/proc/{children['controller']}/task")
+        assert {attributes(int(each)).nice for each in threads} == {max(own, 15)}
         if has_slices:
             assert (worker.runtime, controller.runtime) == (100_000, 100_000_000)

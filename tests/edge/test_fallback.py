@@ -4,13 +4,10 @@ import asyncio
 
 import pytest
 
-from proxy.core.model import (
-    RouteState,
-    Side,
-    Sticky,
-)
+from proxy.core.model import Backend as BackendSettings
+from proxy.core.model import RouteState, Side, Sticky
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Call, flooding, hanging, replying, sending
+from tests.harness.backend import Call, flooding, hanging, plain, replying, sending
 from tests.harness.snapshots import phase, route
 
 # Fallback
@@ -56,6 +53,26 @@ async def test_the_fallback_is_asked_of_legacy_once(proxy: Proxy, name: str) -> 
     await proxy.reported(lambda totals: totals.events["/*|fallback"] == 1)
     assert len(proxy.legacy.calls) == 1
     assert (proxy.legacy.calls[0].header("banyan-role") == b"shadow") is (name == "dual-write")
+
+
+async def test_a_shadow_that_found_no_place_is_no_failure_of_legacy(proxy: Proxy) -> None:
+    async def legacy(call: Call) -> None:
+        await (hanging if call.target == "/hangs" else plain)(call)
+
+    async def new(call: Call) -> None:
+        await call.answer(b"", "200 OK" if call.target == "/hangs" else "503 Service Unavailable")
+
+    proxy.legacy.handler, proxy.new.handler = legacy, new
+    few = BackendSettings("legacy", (proxy.legacy.url,), max_connections=2)
+    await proxy.serve(route("/*", "dual-write"), backends={"legacy": few})
+    async with await proxy.connect() as client:
+        assert (await client.get("/hangs")).status == 200
+        await proxy.legacy.called()  # the only place of a shadow is taken
+        response = await client.get("/a")
+        assert (response.status, response.body) == (200, b"legacy GET /a 0")
+    await proxy.reported(lambda totals: totals.events["/*|fallback"] == 1)
+    # What clients got wrong of new alone is told as that.
+    await proxy.reported(lambda totals: totals.trials["failed"] == 1)
 
 
 async def test_the_shadow_that_has_already_answered_serves_the_fallback(proxy: Proxy) -> None:

@@ -4,10 +4,12 @@ import time
 
 import pytest
 
+from proxy.core.model import Backend as BackendSettings
 from proxy.core.model import Shadow
+from proxy.edge.pool import REPLACED_A_SECOND
 from proxy.edge.table import COSTLY_A_SECOND
 from tests.edge.conftest import Proxy
-from tests.harness.backend import Handler, hanging, replying, resetting, sending
+from tests.harness.backend import Call, Handler, hanging, replying, resetting, sending
 from tests.harness.ports import unused_port
 from tests.harness.snapshots import route
 from tests.harness.waiting import asked_until
@@ -50,15 +52,17 @@ async def test_shadows_in_flight_are_bounded(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("handler", "code"),
+    ("handler", "code", "skipped"),
     [
-        (resetting, "reset"),
-        (sending(b"\0 no HTTP\r\n\r\n"), "protocol"),
-        (replying(b"x" * 300_000), ""),
+        (resetting, "reset", "no_connection"),
+        (sending(b"\0 no HTTP\r\n\r\n"), "protocol", "no_connection"),
+        (replying(b"x" * 300_000), "", "body_too_large"),
     ],
     ids=["resets", "talks garbage", "answers too much"],
 )
-async def test_shadows_cost_few_connections(proxy: Proxy, handler: Handler, code: str) -> None:
+async def test_shadows_cost_few_connections(
+    proxy: Proxy, handler: Handler, code: str, skipped: str
+) -> None:
     """Opening one for each would take a worker longer than all the answers."""
     proxy.legacy.handler, proxy.new.handler = replying(b"ok"), handler
     await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_body_bytes=1000)))
@@ -74,8 +78,9 @@ async def test_shadows_cost_few_connections(proxy: Proxy, handler: Handler, code
         assert COSTLY_A_SECOND <= opened <= most + 10
         # Each of the others is counted, and is no error of that side.
         totals = proxy.worker.totals
-        assert totals.skipped["/*|no_connection"] == asked - opened
-        assert not code or totals.requests[f"/*|shadow-read|new|{code}"] == opened
+        if code:
+            assert totals.requests[f"/*|shadow-read|new|{code}"] == opened
+        assert totals.skipped[f"/*|{skipped}"] == (asked - opened if code else asked)
         # It is well again, and so are shadows, as soon as a connection may be opened.
         proxy.new.handler = replying(b"ok")
 
@@ -89,6 +94,56 @@ async def test_shadows_cost_few_connections(proxy: Proxy, handler: Handler, code
             await client.get("/")
         await proxy.reported(lambda totals: totals.comparisons["/*|equal"] > 50)
         assert len(proxy.new.connections) == before
+
+
+async def test_reused_connections_that_die_are_replaced_so_many_times_a_second(
+    proxy: Proxy,
+) -> None:
+    async def every_second(call: Call) -> None:
+        if call.connection.calls > 1:
+            call.reset()
+        else:
+            await call.answer(b"ok")
+
+    proxy.legacy.handler, proxy.new.handler = replying(b"ok"), every_second
+    await proxy.serve(route("/*", "shadow-read"))
+    asked = 3 * int(REPLACED_A_SECOND)
+    began = time.monotonic()
+    async with await proxy.connect() as client:
+        for _ in range(asked):
+            assert (await client.get("/")).status == 200
+    await proxy.reported(lambda totals: totals.client_requests["/*"] == asked)
+    opened = len(proxy.new.connections)
+    assert opened <= REPLACED_A_SECOND * (1 + time.monotonic() - began) + 10
+
+
+async def test_clients_that_leave_hold_no_shadow_up(proxy: Proxy) -> None:
+    """It is not the side that is ill."""
+    proxy.legacy.handler = proxy.new.handler = hanging
+    await proxy.serve(route("/*", "shadow-read", shadow=Shadow(max_in_flight=1000)))
+    gone = int(1.5 * COSTLY_A_SECOND)
+    for number in range(gone):
+        async with await proxy.connect() as client:
+            client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await proxy.new.called(number + 1)
+            client.reset()
+    await proxy.reported(lambda totals: totals.events["/*|client_gone"] == gone)
+    proxy.legacy.handler = proxy.new.handler = replying(b"ok")
+    async with await proxy.connect() as client:
+        for _ in range(50):
+            await client.get("/")
+    await proxy.reported(lambda totals: totals.comparisons["/*|equal"] == 50)
+
+
+async def test_a_shadow_without_a_place_is_no_error_of_its_side(proxy: Proxy) -> None:
+    few = BackendSettings("new", (proxy.new.url,), max_connections=2)
+    proxy.new.handler = hanging
+    await proxy.serve(route("/*", "shadow-read"), backends={"new": few})
+    async with await proxy.connect() as client:
+        for number in range(10):
+            assert (await client.get(f"/{number}")).status == 200
+    await proxy.reported(lambda totals: totals.skipped["/*|no_connection"] == 9)
+    assert +proxy.worker.totals.trials == {}
 
 
 async def test_few_of_the_shadows_that_are_refused_are_told(proxy: Proxy) -> None:
