@@ -428,6 +428,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one controller until it is told to stop. The launcher starts it."""
     options = arguments(argv)
     configure_logging("controller", options.log_format)
+    turns.take(turns.OF_A_STARTING_CONTROLLER)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Controller(options).run())

@@ -201,7 +201,6 @@ class Launcher:
                 *(inside.link.fileno(0), inside.results.fileno(0), admin.fileno(0)),
                 *(self._ready_write, self._known, self._pulse),
             ],
-            turns=turns.OF_A_STARTING_CONTROLLER,
         )
         self._children = [self._controller, *self._workers, *self._comparers]
         watched = [

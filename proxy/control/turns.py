@@ -35,7 +35,7 @@ class Turns(NamedTuple):
 
 
 OF_A_WORKER: Final = Turns(os.SCHED_OTHER, 100_000)
-# Until it is ready, which without it takes ten times as long beside a busy worker.
+# Until it is ready: with less weight that takes many seconds beside a busy worker.
 OF_A_STARTING_CONTROLLER: Final = Turns(os.SCHED_BATCH, 100_000_000, nice=10)  # 110 beside 1024
 OF_THE_CONTROLLER: Final = Turns(os.SCHED_BATCH, 100_000_000, nice=15)  # 36
 

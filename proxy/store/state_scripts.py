@@ -323,7 +323,10 @@ local known = redis.call('ZSCORE', FILES, ARGV[5])
 if ARGV[5] ~= '' and (ARGV[5] ~= before or not known) then
   local newest = redis.call('ZREVRANGE', FILES, 0, 0, 'WITHSCORES')
   if not known and ARGV[6] ~= '0' then
-    redis.call('ZADD', FILES, ARGV[6], ARGV[5])
+    local order = tonumber(ARGV[6])
+    -- One that has it was loaded in the same millisecond, after the server had lost this one.
+    while redis.call('ZCOUNT', FILES, order, order) > 0 do order = order - 1 end
+    redis.call('ZADD', FILES, string.format('%.0f', order), ARGV[5])
   elseif newest[1] ~= ARGV[5] and (before or not known) then
     -- As a version is: never one that was used, even if the server lost the last ones.
     local order = math.max(tonumber(newest[2] or '0') + 1, clock())

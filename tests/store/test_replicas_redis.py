@@ -257,6 +257,18 @@ async def test_a_file_is_the_newest_although_the_server_lost_the_order_of_all(
     assert leads(await other.load())
 
 
+async def test_of_files_of_the_same_moment_one_is_the_newest(
+    store: RedisStore, other: RedisStore, client: Any
+) -> None:
+    await store.declare("old")
+    ((_, order),) = await client.zrange(FILES, 0, -1, withscores=True)
+    await client.delete(FILES)
+    await other.declare("new")
+    await client.zadd(FILES, {"new": order})
+    await store.present()
+    assert [leads(await each.load()) for each in (store, other)] == [False, True]
+
+
 async def test_who_is_known_is_waited_for_after_a_refill(
     store: RedisStore, other: RedisStore, client: Any
 ) -> None:
