@@ -132,7 +132,8 @@ class Connection:
     def reset(self) -> None:
         self.over = True
         sock = self.writer.get_extra_info("socket")
-        if sock is not None and sock.family == socket.AF_INET:
+        # The peer may have been first, and the socket be closed already.
+        if sock is not None and sock.family == socket.AF_INET and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
