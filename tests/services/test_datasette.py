@@ -45,6 +45,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "datasette.md"
 PART = "datasette 0.65 as legacy and 1.0 as new"
 MAX_BODY_BYTES = 1 << 20  # `shadow.max_body`
 CLIENTS = 4
+AT_ONCE = 10
 MARK = "X-Request-Id"
 RULES = compile_rules(Rules())
 
@@ -95,8 +96,12 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
         Serving(folder, CONFIG % {"legacy": legacy_tap.url, "new": new_tap.url}) as serving,
     ):
         calls = {f"call-{number}": call for number, call in enumerate([*CALLS, *WRITES])}
-        answers = await ask_all(serving.address, calls)
-        route = await counted(serving, len(CALLS))
+        marked, answers = list(calls.items()), {}
+        # No more at once than a comparer gets through with what two services leave it of the cores.
+        for at in range(0, len(marked), AT_ONCE):
+            some = dict(marked[at : at + AT_ONCE])
+            answers.update(await ask_all(serving.address, some))
+            route = await counted(serving, len(answers))
         yield Told(
             calls,
             answers,
@@ -207,14 +212,16 @@ async def ask_all(address: tuple[str, int], calls: dict[str, Call]) -> dict[str,
     return answers
 
 
-async def counted(serving: Serving, reads: int) -> dict[str, Any]:
-    """The route once every read is compared or skipped."""
+async def counted(serving: Serving, asked: int) -> dict[str, Any]:
+    """The route once all is counted, and every read is compared or skipped."""
+    reads = min(asked, len(CALLS))
 
     def is_enough(route: dict[str, Any]) -> bool:
         window = route["window"]
-        return bool(window["comparisons"] + sum(window["skipped"].values()) >= reads)
+        judged = window["comparisons"] + sum(window["skipped"].values())
+        return bool(window["requests"] >= asked and judged >= reads)
 
-    return await asked_until(lambda: serving.route("library"), is_enough, f"{reads} reads", 40)
+    return await asked_until(lambda: serving.route("library"), is_enough, f"{asked} calls", 40)
 
 
 def outcomes(told: Told) -> Counter[str]:
