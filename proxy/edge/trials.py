@@ -56,11 +56,11 @@ class Trials:
 
 def error_trial(legacy: ExchangeRecord, new: ExchangeRecord) -> int | None:
     """FINE or FAILED; None where new was not asked, was given up, or legacy fails as well."""
+    if not new.failure and new.status < 500:
+        return FINE
     if new.failure.startswith(_NOBODYS_ERROR):
         return None
-    if new.failure or new.status >= 500:
-        return None if _has_failed(legacy) else FAILED
-    return FINE
+    return None if _has_failed(legacy) else FAILED
 
 
 def _has_failed(record: ExchangeRecord) -> bool:
