@@ -53,6 +53,7 @@ class Exchange:
     failure: Failure | None = None
     ended = False
     answering = False  # a response byte has come
+    one_of_few = False  # a shadow of a route that has few under way
     cost = ""  # of a shadow that came to nothing: for what reason the like of it is skipped
     tried = 0  # connections asked for
     wait_until = 0.0  # while it waits in the pool's queue

@@ -2,7 +2,8 @@
 
 A request takes the freshest idle connection of the URL with the fewest requests outstanding.
 With every connection busy it waits in line, at most `connect_timeout`; the line is bounded. A
-shadow never waits and takes at most half of the connections, so that it cannot delay an answer.
+shadow never waits and takes one of half of the connections, so that it cannot delay an answer; of
+an eighth more, where its route has few under way: one that hangs must not take all from the others.
 A URL that fails several times in a row is ejected for a while, never the last one (panic: with
 all of them out, all are used). Names are looked up anew for each connection, and a connection
 lives at most MAX_AGE_S, so that a change in DNS takes effect.
@@ -49,8 +50,10 @@ class Pool(Timed):
         "endpoints",
         "loop",
         "most",
+        "most_shadows",
         "only",
         "outbox",
+        "reserve",
         "restraint",
         "shadows",
         "tasks",
@@ -76,6 +79,8 @@ class Pool(Timed):
         self.endpoints = [Endpoint(loop, url, backend.tls) for url in backend.urls]
         # The bound protects the backend, so it is shared out between the workers.
         self.most = max(1, -(-backend.max_connections // workers))
+        self.most_shadows = max(1, self.most // 2)
+        self.reserve = self.most // 8  # more of them, for routes with few
         self.timeout_s = backend.timeout_s
         self.only = self.endpoints[0] if len(self.endpoints) == 1 else None
         self.total = 0  # open or being opened
@@ -91,7 +96,8 @@ class Pool(Timed):
         """Answer with `connected` or `not_connected`, now or later. `fresh`: no reused one."""
         exchange.tried += 1
         if exchange.shadow:
-            if self.waiting or self.shadows >= max(1, self.most // 2):
+            most = self.most_shadows + (self.reserve if exchange.one_of_few else 0)
+            if self.waiting or self.shadows >= most:
                 exchange.not_connected(Failure(FailureKind.POOL_FULL, "no room for a shadow"))
                 return
             self.shadows += 1

@@ -155,6 +155,7 @@ class ReadRelay(Relay):
             return
         exchange = self.exchange_with(pair.authoritative.other, as_shadow=True, may_be_shed=True)
         exchange.limit(self.service.route.shadow.timeout_s)
+        exchange.one_of_few = self.service.live.has_few_shadows()
         self.other = exchange
         self.edge.starts.add(exchange)
 

@@ -171,6 +171,7 @@ class Repeat:
                 True,
             )
             exchange.limit(service.route.shadow.timeout_s)
+            exchange.one_of_few = service.live.has_few_shadows()
             self.exchanges.append(exchange)
         for exchange in list(self.exchanges):
             if not self.reason:

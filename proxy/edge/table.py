@@ -30,6 +30,8 @@ MAX_PARKED = 1024
 # take longer than whole requests. A side that is ill is known by fewer.
 COSTLY_A_SECOND: Final = 100.0
 MOST_COSTLY: Final = 1000
+# With no more shadows under way a route has a part in the reserve of each pool.
+FEW_SHADOWS: Final = 4
 
 
 class Live:
@@ -58,6 +60,10 @@ class Live:
     def restraint_of(self, side: Side) -> Restraint:
         """Of the shadows that go to this side."""
         return self.restraints[0 if side is Side.LEGACY else 1]
+
+    def has_few_shadows(self) -> bool:
+        """Whether hardly any of the route's shadows are under way."""
+        return self.shadows.taken <= FEW_SHADOWS
 
 
 class Service:

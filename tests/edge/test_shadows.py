@@ -146,6 +146,24 @@ async def test_a_shadow_without_a_place_is_no_error_of_its_side(proxy: Proxy) ->
     assert +proxy.worker.totals.trials == {}
 
 
+async def test_a_route_that_hangs_leaves_connections_to_the_others(proxy: Proxy) -> None:
+    some = BackendSettings("new", (proxy.new.url,), max_connections=16)
+
+    async def handler(call: Call) -> None:
+        await (hanging if call.target == "/hanging" else replying(b"ok"))(call)
+
+    proxy.legacy.handler, proxy.new.handler = replying(b"ok"), handler
+    routes = [route(name, "shadow-read") for name in ("/hanging", "/well")]
+    await proxy.serve(*routes, backends={"new": some})
+    async with await proxy.connect() as client:
+        for target in ["/hanging"] * 20 + ["/well"] * 20:
+            assert (await client.get(target)).status == 200
+    await proxy.reported(lambda totals: totals.comparisons["/well|equal"] > 0)
+    # Half are for the shadows of any route, two more for those of routes that have few.
+    await proxy.reported(lambda totals: totals.skipped["/hanging|no_connection"] == 12)
+    assert len([call for call in proxy.new.calls if call.target == "/hanging"]) == 8
+
+
 async def test_few_of_the_shadows_that_are_refused_are_told(proxy: Proxy) -> None:
     nobody = f"http://127.0.0.1:{unused_port()}"
     await proxy.serve(route("/*", "shadow-read"), backends={"new": nobody})
