@@ -27,6 +27,7 @@ from proxy.core.ladder import Coverage, Progress, Shortage, needs, next_step
 from proxy.core.messages import Counts, Observation, Report
 from proxy.core.model import Phase, Route, RouteState
 from proxy.core.policy import Revert
+from proxy.core.thinning import Thinning
 from proxy.observe.assessing import Assessment
 from proxy.observe.window import COMPARISON_CELLS
 from proxy.store.records import Record
@@ -39,6 +40,8 @@ HELD_S: Final = 2.0  # a worker without anything new reports nothing
 MAX_HELD: Final = 20_000
 SET_S: Final = 2.0  # by so much at once no clock drifts
 NOT_JUDGED: Final = Verdict("inconclusive", "`revert` is null: nothing is judged.")
+# What an Assessment says of its trial: whether it is bad, None where nobody could tell.
+_CAME_TO: Final = {"equal": False, "noise": False, "divergent": True, "unverified": None}
 NOT_ASKED: Final = Verdict("inconclusive", "New is not asked in this phase.")
 
 log = structlog.get_logger("proxy.control")
@@ -58,6 +61,7 @@ class _Judge:
         "key",
         "saved_at",
         "since",
+        "thinning",
         "told_at",
         "uncovered",
     )
@@ -65,6 +69,7 @@ class _Judge:
     def __init__(self, key: Key, revert: Revert, compares: bool, wall: float, now: float) -> None:
         self.key = key
         self.guard = RouteGuard(revert, wall)
+        self.thinning = Thinning()
         self.compares = compares
         self.told_at: float | None = None  # when it was told to be failing
         # On a ladder: what was saved of this phase before a restart.
@@ -88,7 +93,8 @@ class _Held(NamedTuple):
     route: str
     phase: int
     at: float
-    is_bad: bool
+    is_bad: bool | None  # None: nobody could tell
+    asked: bool  # for asking again to tell
 
 
 class Guard:
@@ -134,13 +140,15 @@ class Guard:
         if judge is None:
             return
         share, wall = judge.share(counts.route), self._wall()
-        for slot, (equal, new_failed, fine, failed) in counts.trials.items():
+        for slot, (equal, new_failed, fine, failed, differing) in counts.trials.items():
             at = min(slot * SLOT_S, wall)
             if at < judge.guard.began_at:
                 continue  # it began in another phase
-            judge.guard.compared(at, equal, new_failed)
             judge.guard.asked(at, fine, failed)
-            self.pool.trial(share, slot, (equal, new_failed, fine, failed))
+            self.pool.trial(share, slot, (0, 0, fine, failed))
+            judge.thinning.known(slot, equal, new_failed, differing)
+        if not judge.thinning.is_underway():
+            self._settle(counts.route, judge)
         legacy, new = counts.latency.get("legacy", {}), counts.latency.get("new", {})
         judge.guard.took(wall, legacy, new)
         self.pool.took(share, legacy, new)
@@ -152,6 +160,15 @@ class Guard:
         """Count reads that could be compared, and those that were."""
         judge.coverage.add(now, eligible, compared)
         self.pool.read(share, eligible, compared)
+
+    def _settle(self, route: str, judge: _Judge) -> None:
+        """Count the trials of which enough is known."""
+        taken = judge.thinning.take()
+        if taken:
+            share, wall = judge.share(route), self._wall()
+            for slot, good, bad in taken:
+                judge.guard.compared(min(slot * SLOT_S, wall), good, bad)
+                self.pool.trial(share, slot, (good, bad, 0, 0))
 
     def heard(self, share: Share) -> None:
         """What another replica has counted: of the same rules, phase and resume, or nothing."""
@@ -176,16 +193,18 @@ class Guard:
         differ would look as if all did.
         """
         seen = found.observation
-        if found.result not in ("equal", "noise", "divergent") or _is_failed(seen):
+        if found.result not in _CAME_TO or _is_failed(seen):
             return
-        judge = self._judge(seen.route, now)
-        if judge is not None and seen.phase == judge.key[0].progress:
-            self._read(judge, judge.share(seen.route), now, 0, 1)
+        is_bad = _CAME_TO[found.result]
+        if is_bad is not None:
+            judge = self._judge(seen.route, now)
+            if judge is not None and seen.phase == judge.key[0].progress:
+                self._read(judge, judge.share(seen.route), now, 0, 1)
         if seen.repeat:
             return
-        is_bad = found.result == "divergent"
-        held = _Held(now, found.slot, seen.route, seen.phase, seen.at, is_bad)
-        self._held.append(held)
+        self._held.append(
+            _Held(now, found.slot, seen.route, seen.phase, seen.at, is_bad, found.asked)
+        )
         if len(self._held) > MAX_HELD:
             self._count_held(self._held.popleft(), now)
 
@@ -204,9 +223,7 @@ class Guard:
         if judge is None or at < judge.guard.began_at:
             return
         if held.phase == judge.key[0].progress:
-            judge.guard.compared(at, not held.is_bad, held.is_bad)
-            counts = (int(not held.is_bad), int(held.is_bad), 0, 0)
-            self.pool.trial(judge.share(held.route), int(at / SLOT_S), counts)
+            judge.thinning.judged(int(at / SLOT_S), held.is_bad, held.asked)
             self._dirty.add(held.route)
 
     def _look_at_the_clock(self) -> None:
@@ -232,6 +249,7 @@ class Guard:
         judge = self._judge(name, time.monotonic())
         if judge is None:
             return NOT_ASKED
+        self._settle(name, judge)
         return judge.guard.verdict(self._wall(), compares=judge.compares)
 
     def progress(self, name: str) -> Progress | None:
@@ -303,6 +321,7 @@ class Guard:
             judge = self._judges.get(name)
             if judge is None:
                 continue
+            self._settle(name, judge)
             verdict = judge.guard.verdict(self._wall(), compares=judge.compares)
             if verdict.state != "failing":
                 continue

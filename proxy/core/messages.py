@@ -232,8 +232,9 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
 
 
 # What a trial came to: answers that were the same bytes, a failure of new where the answers would
-# have been compared; new was asked and did not fail, new failed and legacy did not.
-TRIALS = ("equal", "new_failed", "fine", "failed")
+# have been compared; new was asked and did not fail, new failed and legacy did not; answers that
+# were not the same bytes, of which a comparer tells more unless they are lost on the way.
+TRIALS = ("equal", "new_failed", "fine", "failed", "differing")
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

@@ -20,7 +20,7 @@ from proxy.core.messages import (
     went_wrong,
 )
 from proxy.core.model import FailureKind, Side
-from proxy.edge.tally import EQUAL, FAILURE_CODES, LEGACY, NEW, NEW_FAILED
+from proxy.edge.tally import DIFFERING, EQUAL, FAILURE_CODES, LEGACY, NEW, NEW_FAILED
 from proxy.edge.trials import error_trial
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from proxy.edge.table import Service
 
 _NOT_ASKED: Final = ExchangeRecord(status=0, ms=0.0, failure=NOT_ASKED)
-_TRIAL_OF: Final = {"equal": EQUAL, "new_failed": NEW_FAILED}
+_TRIAL_OF: Final = {"equal": EQUAL, "new_failed": NEW_FAILED, "differing": DIFFERING}
 
 
 class Pair:

@@ -25,7 +25,7 @@ _CODE_NAMES: Final = {code: kind.value for kind, code in FAILURE_CODES.items()}
 _SIDES: Final = (Side.LEGACY, Side.NEW)
 LEGACY: Final = 0
 NEW: Final = 1
-EQUAL, NEW_FAILED, FINE, FAILED = range(4)  # of TRIALS
+EQUAL, NEW_FAILED, FINE, FAILED, DIFFERING = range(5)  # of TRIALS
 _PHASE_STEP: Final = 4096
 _SIDE_STEP: Final = 2048
 
@@ -103,7 +103,7 @@ class Tally:
         if counts is None:
             if len(self.trials) >= MAX_SLOTS:
                 self._take_the_oldest_together()
-            counts = self.trials[slot] = [0, 0, 0, 0]
+            counts = self.trials[slot] = [0, 0, 0, 0, 0]
         counts[what] += 1
         if not self.dirty:
             self.dirty = True

@@ -43,6 +43,7 @@ class Assessment(msgspec.Struct, frozen=True):
     divergence: Divergence | None = None
     detail: str = ""
     slot: int = -1  # of the worker that sent the pair to a comparer
+    asked: bool = False  # what it came to was for asking again to tell
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ class Assessor:
         places = _places(waiting.result)
         each.no_place_until = 0.0
         judgement = each.noise.asked(places, (), places if message.new_too else None)
-        self._conclude(waiting.result, judgement, may_ask=True)
+        self._conclude(waiting.result, judgement, asked=True)
 
     def expire(self, now: float) -> None:
         """Give up waiting where the time has run out."""
@@ -238,7 +239,7 @@ class Assessor:
                 each.waiting += 1
                 return
             judgement = each.noise.gave_up(_places(result))
-        self._conclude(result, judgement, may_ask, "in_flight" if no_place else "")
+        self._conclude(result, judgement, may_ask=may_ask, why="in_flight" if no_place else "")
 
     def _again(self, each: _Route, again: Result) -> None:
         waiting = self._pop(again.id)
@@ -250,20 +251,28 @@ class Assessor:
             return
         recheck = None if again.differences is None else _places(again)
         judgement = each.noise.asked(_places(waiting.result), again.control, recheck, again.crossed)
-        self._conclude(waiting.result, judgement, may_ask=True)
+        self._conclude(waiting.result, judgement, asked=True)
 
     def _decide_without(self, result: Result, why: str) -> None:
         each = self._routes.get(result.observation.route)
         if each is None or each.route.compare is None:
             return
         judgement = each.noise.gave_up(_places(result))
-        self._conclude(result, judgement, may_ask=True, why=why)
+        self._conclude(result, judgement, asked=True, why=why)
 
-    def _conclude(self, result: Result, judgement: Judgement, may_ask: bool, why: str = "") -> None:
-        verdict = judgement.verdict
+    def _conclude(
+        self,
+        result: Result,
+        judgement: Judgement,
+        *,
+        asked: bool = False,
+        may_ask: bool = True,
+        why: str = "",
+    ) -> None:
+        verdict, seen, slot = judgement.verdict, result.observation, result.slot
         if verdict is Verdict.UNVERIFIED:
             if may_ask:
-                self._tell(Assessment("unverified", result.observation, None, why, result.slot))
+                self._tell(Assessment("unverified", seen, None, why, slot, asked=True))
                 return
             # Asking again is switched off, or is not done for this method: it counts as it is.
             verdict = Verdict.DIVERGENT
@@ -272,8 +281,8 @@ class Assessor:
             msgspec.structs.replace(each, noise=True) if _place(each) in judgement.noise else each
             for each in result.differences or ()
         )
-        divergence = self._divergence(result.observation, name, differences, result)
-        self._tell(Assessment(name, result.observation, divergence, slot=result.slot))
+        divergence = self._divergence(seen, name, differences, result)
+        self._tell(Assessment(name, seen, divergence, slot=slot, asked=asked))
 
     def _pop(self, suspect: int) -> _Waiting | None:
         waiting = self._waiting.pop(suspect, None)

@@ -51,7 +51,7 @@ class Replicated:
     def count(self, bad: int, good: int) -> None:
         """Trials that began now, by its own clock."""
         slot = int(self.wall() / SLOT_S)
-        counts = Counts("a", trials={slot: [good, bad, good, bad]})
+        counts = Counts("a", trials={slot: [good, bad, good, bad, 0]})
         self.guard.reported(Report(0, [counts]), time.monotonic())
 
     def read(self, now: float, eligible: int, compared: int) -> list[Share]:
@@ -90,6 +90,27 @@ def test_a_pair_that_was_compared_apart_is_covered(repeat: bool) -> None:
     for said in one.guard.pool.take():
         other.guard.heard(said)
     assert "a coverage of" not in other.needs(now)
+
+
+@pytest.mark.parametrize(
+    ("arrive", "wanted"), [(100, "failing"), (20, "failing"), (0, "inconclusive")]
+)
+def test_a_route_does_not_look_well_because_what_differs_is_lost(arrive: int, wanted: str) -> None:
+    """A tenth of its answers is wrong, and comparers have no time for most of them."""
+    one, now, well = Replicated("a1"), time.monotonic(), ExchangeRecord(200, 1.0)
+    at = one.wall()
+    counts = Counts("a", trials={int(at / SLOT_S): [900, 0, 1000, 0, 100]})
+    one.guard.reported(Report(0, [counts]), now)
+    seen = Observation(at, "a", "GET", "/a", 25, "", Side.LEGACY, well, well, False)
+    for _ in range(arrive):
+        one.guard.assessed(Assessment("divergent", seen, slot=0, asked=True), now)
+    one.guard.reported(Report(0, [Counts("a")]), now + 0.1)
+    one.guard._release(now + 0.1)
+    verdict = one.guard.verdict("a")
+    assert verdict.state == wanted
+    if arrive:
+        assert "(10%, 1% is declared)" in verdict.evidence
+    assert sum(share.trials[int(at / SLOT_S)][1] for share in one.guard.pool.take()) == arrive
 
 
 def test_low_coverage_is_told_by_the_replica_that_climbs() -> None:

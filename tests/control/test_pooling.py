@@ -214,7 +214,7 @@ def test_what_others_count_is_judged_like_ones_own() -> None:
     state = RouteState.of_phase(Phase(25))
     one, other = guard_of(state), guard_of(state)
     for number in range(20):
-        counts = Counts("a", trials={SLOT + number: [0, 30, 0, 30]})
+        counts = Counts("a", trials={SLOT + number: [0, 30, 0, 30, 0]})
         one.reported(Report(0, [counts]), 0.0)
     assert one.verdict("a").state == "failing"
     assert other.verdict("a").state == "inconclusive"

@@ -15,4 +15,4 @@ def test_trials_of_a_long_time_are_bounded_and_none_is_lost() -> None:
     assert sum(counts[FINE] for counts in trials.values()) == 3 * MAX_SLOTS
     assert sum(counts[FAILED] for counts in trials.values()) == 3 * MAX_SLOTS + 1
     newest = 1000 + 3 * MAX_SLOTS - 1
-    assert trials[newest] == [0, 0, 1, 1]
+    assert trials[newest] == [0, 0, 1, 1, 0]

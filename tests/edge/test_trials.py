@@ -65,6 +65,14 @@ async def test_what_one_client_repeats_is_one_trial(proxy: Proxy) -> None:
     await counted(proxy, equal=2, fine=2)
 
 
+async def test_what_differs_is_a_trial_that_others_tell_more_of(proxy: Proxy) -> None:
+    proxy.legacy.handler, proxy.new.handler = FINE, OTHER
+    await proxy.serve(route("/*", "shadow-read", sticky=BY_CLIENT))
+    await visit(proxy, 3)
+    await visit(proxy, 3, "X-Client: one")
+    await counted(proxy, differing=4, fine=4)
+
+
 async def test_a_repeat_is_marked_for_those_who_judge_it_later(proxy: Proxy) -> None:
     proxy.legacy.handler, proxy.new.handler = FINE, OTHER
     await proxy.serve(route("/*", "shadow-read", sticky=BY_CLIENT))
