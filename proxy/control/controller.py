@@ -439,4 +439,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _code = main()
+    # To take the interpreter apart is most of the work of ending: seconds, on a busy processor.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_code)

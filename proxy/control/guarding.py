@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import msgspec
 import structlog
 
 from proxy.control.pooling import Pool, Share
@@ -38,6 +39,7 @@ TELL_AGAIN_S: Final = 5.0
 SAVE_PROGRESS_S: Final = 15.0
 HELD_S: Final = 2.0  # a worker without anything new reports nothing
 MAX_HELD: Final = 20_000
+WELL: Final = 0.9  # of the trials that differ: where fewer come through, the verdict says so
 SET_S: Final = 2.0  # by so much at once no clock drifts
 NOT_JUDGED: Final = Verdict("inconclusive", "`revert` is null: nothing is judged.")
 # What an Assessment says of its trial: whether it is bad, None where nobody could tell.
@@ -69,7 +71,7 @@ class _Judge:
     def __init__(self, key: Key, revert: Revert, compares: bool, wall: float, now: float) -> None:
         self.key = key
         self.guard = RouteGuard(revert, wall)
-        self.thinning = Thinning()
+        self.thinning = Thinning(revert.divergence or 0.0)
         self.compares = compares
         self.told_at: float | None = None  # when it was told to be failing
         # On a ladder: what was saved of this phase before a restart.
@@ -250,7 +252,12 @@ class Guard:
         if judge is None:
             return NOT_ASKED
         self._settle(name, judge)
-        return judge.guard.verdict(self._wall(), compares=judge.compares)
+        verdict = judge.guard.verdict(self._wall(), compares=judge.compares)
+        differing, through = judge.thinning.underway()
+        if verdict.state == "inconclusive" and judge.compares and through < WELL * differing:
+            lost = f"{through:,} of {differing:,} that differ came through their comparison lately"
+            return msgspec.structs.replace(verdict, evidence=f"{verdict.evidence[:-1]}; {lost}.")
+        return verdict
 
     def progress(self, name: str) -> Progress | None:
         """How far a route has come in its present phase, what is not saved yet included."""
@@ -313,6 +320,8 @@ class Guard:
             if now - self._climbed_at >= CLIMB_EVERY_S:
                 passed_s = min(now - self._climbed_at, 10 * CLIMB_EVERY_S)
                 self._climbed_at = now
+                for judge in self._judges.values():
+                    judge.thinning.rest(int(self._wall() / SLOT_S))
                 self.climb(now, passed_s)
 
     def _judge_dirty(self, now: float) -> None:

@@ -258,7 +258,7 @@ class Assessor:
         if each is None or each.route.compare is None:
             return
         judgement = each.noise.gave_up(_places(result))
-        self._conclude(result, judgement, asked=True, why=why)
+        self._conclude(result, judgement, why=why)
 
     def _conclude(
         self,

@@ -93,9 +93,18 @@ def test_a_pair_that_was_compared_apart_is_covered(repeat: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrive", "wanted"), [(100, "failing"), (20, "failing"), (0, "inconclusive")]
+    ("arrive", "unverified", "wanted"),
+    [
+        (100, 0, "failing"),
+        (20, 0, "failing"),
+        (20, 80, "failing"),
+        (0, 0, "inconclusive"),
+        (0, 100, "inconclusive"),
+    ],
 )
-def test_a_route_does_not_look_well_because_what_differs_is_lost(arrive: int, wanted: str) -> None:
+def test_a_route_does_not_look_well_because_what_differs_is_lost(
+    arrive: int, unverified: int, wanted: str
+) -> None:
     """A tenth of its answers is wrong, and comparers have no time for most of them."""
     one, now, well = Replicated("a1"), time.monotonic(), ExchangeRecord(200, 1.0)
     at = one.wall()
@@ -104,12 +113,21 @@ def test_a_route_does_not_look_well_because_what_differs_is_lost(arrive: int, wa
     seen = Observation(at, "a", "GET", "/a", 25, "", Side.LEGACY, well, well, False)
     for _ in range(arrive):
         one.guard.assessed(Assessment("divergent", seen, slot=0, asked=True), now)
+        # Its client has asked the same before.
+        again = msgspec.structs.replace(seen, repeat=True)
+        one.guard.assessed(Assessment("noise", again, slot=0), now)
+    for _ in range(unverified):
+        one.guard.assessed(Assessment("unverified", seen, slot=0, asked=True), now)
     one.guard.reported(Report(0, [Counts("a")]), now + 0.1)
     one.guard._release(now + 0.1)
     verdict = one.guard.verdict("a")
     assert verdict.state == wanted
     if arrive:
         assert "(10%, 1% is declared)" in verdict.evidence
+    else:
+        assert verdict.evidence.endswith(
+            "; 0 of 100 that differ came through their comparison lately."
+        )
     assert sum(share.trials[int(at / SLOT_S)][1] for share in one.guard.pool.take()) == arrive
 
 

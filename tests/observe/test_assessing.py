@@ -73,6 +73,7 @@ def test_equal_under_the_rules_is_told_at_once() -> None:
     bench = Bench()
     bench.take(result(1, "equal", paths=()))
     assert bench.results == ["equal"]
+    assert not bench.told[0].asked
     assert bench.asked == []
 
 
@@ -90,6 +91,7 @@ def test_a_divergence_is_asked_again_and_counts_if_it_stays() -> None:
     assert bench.told == []
     bench.take(result(1, kind="again", paths=("$.x",)))
     assert bench.results == ["divergent"]
+    assert bench.told[0].asked
     divergence = bench.told[0].divergence
     assert divergence is not None
     assert (divergence.route, divergence.phase, divergence.target) == ("a", "shadow-read", "/a/1")
@@ -131,6 +133,25 @@ def test_legacy_alone_that_says_the_same_does_not_confirm_new() -> None:
     assert one.results == other.results
 
 
+def test_it_is_told_whether_it_took_asking_to_tell() -> None:
+    """What is known as noise and could not be asked about was not answered."""
+    bench = Bench()
+    for number in range(40):
+        bench.take(result(number))
+        if bench.asked and bench.asked[-1].id == number:
+            bench.take(result(number, kind="again", paths=(), control=[("$.x", "value")]))
+    assert (bench.told[0].result, bench.told[0].asked) == ("noise", True)
+    bench.told.clear()
+    number = 40
+    while bench.asked[-1].id < 40:  # now and then it is asked about again
+        bench.take(result(number))
+        number += 1
+    assert {(each.result, each.asked) for each in bench.told} == {("noise", False)}
+    bench.told.clear()
+    bench.assessor.not_asked(NotAsked(0, bench.asked[-1].id, "in_flight"), 0.0)
+    assert [(each.result, each.asked) for each in bench.told] == [("noise", False)]
+
+
 def test_one_that_vanished_or_that_legacy_makes_too_is_noise() -> None:
     bench = Bench()
     bench.take(result(1))
@@ -156,6 +177,7 @@ def test_what_could_not_be_asked_again_says_nothing(why: str) -> None:
     elif why == "comparator failed":
         bench.take(result(1, "comparator_failed", kind="again", paths=None))
     assert bench.results == ["unverified"]
+    assert bench.told[0].asked
     # And an answer that comes all the same is late.
     bench.take(result(1, kind="again"))
     assert bench.results == ["unverified"]
@@ -199,6 +221,7 @@ def test_a_method_that_is_not_asked_again_counts_as_it_is() -> None:
     bench = Bench()
     bench.take(result(1, askable=False))
     assert (bench.asked, bench.results) == ([], ["divergent"])
+    assert not bench.told[0].asked
 
 
 def test_no_more_questions_wait_than_shadows_may_be_in_flight() -> None:
