@@ -121,6 +121,8 @@ class Thinning:
                 at.of_all, at.of_asked = self._shares(index)
             good = at.equal * at.of_all + at.plain * at.of_asked + at.good
             bad = at.failed * at.of_all + at.plain_bad * at.of_asked + at.bad
+            if self._threshold <= 0.0:
+                bad = at.failed + at.plain_bad + at.bad  # one is too many
             more_good = max(int(good + number * _GOLDEN % 1.0) - at.good_counted, 0)
             more_bad = max(int(bad + number * _PLASTIC % 1.0) - at.bad_counted, 0)
             if more_good or more_bad:

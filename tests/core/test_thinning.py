@@ -228,6 +228,15 @@ def test_what_new_fails_counts_where_it_is_too_much_whatever_the_others_came_to(
     assert thinning.take() == []
 
 
+def test_where_one_is_too_many_all_bad_ones_count() -> None:
+    thinning = Thinning(0.0)
+    thinning.known(1, 50, 1, 5)
+    assert totals(thinning.take()) == (0, 1)
+    thinning.judged(1, None, True)
+    thinning.judged(1, True, False)
+    assert totals(thinning.take()) == (0, 1)
+
+
 def test_a_divergence_known_without_asking_is_among_those_that_are_lost() -> None:
     thinning = Thinning(THRESHOLD)
     thinning.known(1, 800, 0, 200)
